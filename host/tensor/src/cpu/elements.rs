@@ -1,0 +1,153 @@
+//! Element types and access to the elements of an array in CPU memory.
+
+use candle_core::{Device, Shape, Storage, WithDType};
+
+use super::math;
+use crate::{Array, Result, mode};
+
+/// A float element and the type in which sums of it are kept.
+pub trait Real: WithDType + Send + Sync + 'static {
+    /// f64 for f64, f32 for all others.
+    type Acc: Acc;
+    /// Widens.
+    fn acc(self) -> Self::Acc;
+    /// Rounds to the nearest.
+    fn round(acc: Self::Acc) -> Self;
+}
+
+/// The arithmetic that kernels need of an accumulator.
+pub trait Acc:
+    Copy
+    + Send
+    + Sync
+    + PartialOrd
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + std::ops::AddAssign
+    + std::iter::Sum
+    + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The smallest value.
+    const LOWEST: Self;
+    /// From a constant.
+    fn of(value: f64) -> Self;
+    /// To f64.
+    fn f64(self) -> f64;
+    /// e^x.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// self * a + b.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The larger of two.
+    fn max(self, other: Self) -> Self;
+}
+
+macro_rules! acc {
+    ($type:ty, $exp:path, $erf:path) => {
+        impl Acc for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const LOWEST: Self = <$type>::NEG_INFINITY;
+            fn of(value: f64) -> Self {
+                value as $type
+            }
+            fn f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+            fn ln(self) -> Self {
+                <$type>::ln(self)
+            }
+            fn sqrt(self) -> Self {
+                <$type>::sqrt(self)
+            }
+            fn tanh(self) -> Self {
+                <$type>::tanh(self)
+            }
+            #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                self * a + b
+            }
+            fn max(self, other: Self) -> Self {
+                <$type>::max(self, other)
+            }
+        }
+    };
+}
+acc!(f32, math::exp, math::erf);
+acc!(f64, f64::exp, candle_core::cpu::erf::erf_f64);
+
+macro_rules! real {
+    ($type:ty, $acc:ty, $widen:expr, $round:expr) => {
+        impl Real for $type {
+            type Acc = $acc;
+            fn acc(self) -> $acc {
+                $widen(self)
+            }
+            fn round(acc: $acc) -> Self {
+                $round(acc)
+            }
+        }
+    };
+}
+real!(f32, f32, |x| x, |x| x);
+real!(f64, f64, |x| x, |x| x);
+real!(half::bf16, f32, half::bf16::to_f32, half::bf16::from_f32);
+real!(half::f16, f32, half::f16::to_f32, half::f16::from_f32);
+
+/// The elements of a contiguous array, held open for reading.
+pub struct Elements {
+    array: Array,
+}
+
+impl Elements {
+    /// Borrows `array`, first copying it into row-major order where it is not.
+    pub fn of(array: &Array) -> Result<Self> {
+        Ok(Self { array: array.contiguous()? })
+    }
+
+    /// Hands the elements to `body`.
+    ///
+    /// # Errors
+    /// The array is not in CPU memory or of another element type.
+    pub fn read<T: WithDType, R>(&self, body: impl FnOnce(&[T]) -> R) -> Result<R> {
+        let (storage, layout) = self.array.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            return Err(candle_core::Error::Msg("a CPU kernel got a device array".into()).into());
+        };
+        let all = T::cpu_storage_as_slice(storage)?;
+        let start = layout.start_offset();
+        Ok(body(&all[start..start + layout.shape().elem_count()]))
+    }
+}
+
+/// Makes a CPU array that owns `data`; nothing is copied.
+pub fn from_vec<T: WithDType>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Array> {
+    Ok(Array::from_vec(data, shape.into(), &Device::Cpu)?)
+}
+
+/// Whether a kernel of ours may take this array: it lies in CPU memory, and the mode does not ask
+/// for candle's operations.
+pub fn is_native(array: &Array) -> bool {
+    array.device().is_cpu() && !mode::current().portable
+}

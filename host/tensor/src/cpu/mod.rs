@@ -1,0 +1,38 @@
+//! What CPU kernels share: element types, borrowed elements, parallel loops, GEMM.
+
+mod elements;
+mod gemm;
+pub mod math;
+mod parallel;
+mod pointwise;
+
+pub use elements::{Acc, Elements, Real, from_vec, is_native};
+pub use gemm::{Matrix, matmul_into};
+pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
+pub use pointwise::{map, zip_map};
+
+/// Runs `$body` with `$type` bound to the element type of a float array.
+#[macro_export]
+macro_rules! with_real {
+    ($op:expr, $dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $type = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $type = f64;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $type = half::bf16;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $type = half::f16;
+                $body
+            }
+            found => Err($crate::Error::Type { op: $op, found, expected: "f32, f64, bf16 or f16" }),
+        }
+    };
+}

@@ -1,0 +1,9 @@
+//! `sub`.
+
+use crate::{Error, Result, Tensor};
+
+/// NOT WRITTEN YET.
+#[allow(clippy::too_many_arguments, unused_variables)]
+pub fn sub(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Err(Error::attribute("sub", "not written yet"))
+}

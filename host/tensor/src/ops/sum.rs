@@ -1,0 +1,9 @@
+//! `sum`.
+
+use crate::{Error, Result, Tensor};
+
+/// NOT WRITTEN YET.
+#[allow(clippy::too_many_arguments, unused_variables)]
+pub fn sum(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor> {
+    Err(Error::attribute("sum", "not written yet"))
+}

@@ -1,0 +1,1 @@
+//! Optimizers on f32 master parameters.

@@ -1,0 +1,357 @@
+//! Reverse-mode differentiation.
+//!
+//! Each recorded operation leaves a [`Node`] with edges to the nodes of its inputs and a closure
+//! that maps output gradients to input gradients. [`backward`] walks the graph once, frees each
+//! closure (and so the values that it saved) as soon as it ran, and never makes a buffer of zeros.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::{Array, Error, Parameter, Result, Tensor, mode, random};
+
+type Backward =
+    Box<dyn FnOnce(&[Option<Array>], &mut Gradients) -> Result<Vec<Option<Array>>> + Send>;
+
+/// One recorded operation, or a leaf.
+pub struct Node {
+    /// Ascending in order of creation, so a node's inputs have smaller ids.
+    id: u64,
+    name: &'static str,
+    inputs: Vec<Option<Edge>>,
+    outputs: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Operation(Mutex<Option<Backward>>),
+    Parameter(Weak<Parameter>),
+    /// An input whose gradient is handed back by [`backward_from`].
+    Input,
+}
+
+/// A particular output of a node.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    node: Arc<Node>,
+    output: usize,
+}
+
+impl Edge {
+    pub(crate) fn leaf(node: &Arc<Node>) -> Self {
+        Self { node: node.clone(), output: 0 }
+    }
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}.{}", self.node.name, self.node.id, self.output)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.name, self.id)
+    }
+}
+
+static NEXT_NODE: AtomicU64 = AtomicU64::new(0);
+
+impl Node {
+    fn new(name: &'static str, inputs: Vec<Option<Edge>>, outputs: usize, kind: Kind) -> Arc<Self> {
+        let id = NEXT_NODE.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { id, name, inputs, outputs, kind })
+    }
+
+    pub(crate) fn leaf(parameter: Weak<Parameter>) -> Arc<Self> {
+        Self::new("parameter", Vec::new(), 1, Kind::Parameter(parameter))
+    }
+}
+
+impl Drop for Node {
+    /// Frees a long chain in a loop: by recursion it would take a stack frame per operation.
+    fn drop(&mut self) {
+        let mut doomed: Vec<Edge> = self.inputs.drain(..).flatten().collect();
+        while let Some(edge) = doomed.pop() {
+            if let Some(mut node) = Arc::into_inner(edge.node) {
+                doomed.extend(node.inputs.drain(..).flatten());
+            }
+        }
+    }
+}
+
+/// Whether an operation on these inputs has to remember how to go back.
+pub fn is_recorded(inputs: &[&Tensor]) -> bool {
+    mode::current().recording && inputs.iter().any(|input| input.is_tracked())
+}
+
+/// Wraps the result of an operation with one output. `backward` maps its gradient to one gradient
+/// per input (in order; `None` where there is none to give).
+pub fn record(
+    name: &'static str,
+    inputs: &[&Tensor],
+    output: Array,
+    backward: impl FnOnce(&Array) -> Result<Vec<Option<Array>>> + Send + 'static,
+) -> Tensor {
+    if !is_recorded(inputs) {
+        return Tensor::constant(output);
+    }
+    let backward = move |grads: &[Option<Array>], _: &mut Gradients| match &grads[0] {
+        Some(grad) => backward(grad),
+        None => Ok(Vec::new()),
+    };
+    attach(name, inputs, vec![output], Box::new(backward)).remove(0)
+}
+
+/// As [`record`] for several outputs; an output that nothing used has no gradient.
+pub fn record_many(
+    name: &'static str,
+    inputs: &[&Tensor],
+    outputs: Vec<Array>,
+    backward: impl FnOnce(&[Option<Array>]) -> Result<Vec<Option<Array>>> + Send + 'static,
+) -> Vec<Tensor> {
+    if !is_recorded(inputs) {
+        return outputs.into_iter().map(Tensor::constant).collect();
+    }
+    attach(name, inputs, outputs, Box::new(move |grads, _| backward(grads)))
+}
+
+fn attach(
+    name: &'static str,
+    inputs: &[&Tensor],
+    outputs: Vec<Array>,
+    backward: Backward,
+) -> Vec<Tensor> {
+    let edges = inputs.iter().map(|input| input.edge()).collect();
+    let node = Node::new(name, edges, outputs.len(), Kind::Operation(Mutex::new(Some(backward))));
+    outputs
+        .into_iter()
+        .enumerate()
+        .map(|(output, array)| Tensor::recorded(array, Some(Edge { node: node.clone(), output })))
+        .collect()
+}
+
+/// Gradients by parameter.
+#[derive(Debug, Default)]
+pub struct Gradients(HashMap<u64, Array>);
+
+impl Gradients {
+    /// The gradient of a parameter, if one reached it.
+    pub fn get(&self, parameter: &Parameter) -> Option<&Array> {
+        self.0.get(&parameter.id())
+    }
+
+    /// Takes a gradient out.
+    pub fn remove(&mut self, parameter: &Parameter) -> Option<Array> {
+        self.0.remove(&parameter.id())
+    }
+
+    /// Replaces a gradient.
+    pub fn insert(&mut self, parameter: &Parameter, gradient: Array) {
+        self.0.insert(parameter.id(), gradient);
+    }
+
+    /// Adds to a gradient.
+    pub fn accumulate(&mut self, parameter: &Parameter, gradient: Array) -> Result<()> {
+        accumulate(self.0.entry(parameter.id()).or_insert_with(|| gradient.clone()), gradient)
+    }
+
+    /// Adds all gradients of `other`, as gradient accumulation does.
+    pub fn merge(&mut self, other: Gradients) -> Result<()> {
+        for (id, gradient) in other.0 {
+            accumulate(self.0.entry(id).or_insert_with(|| gradient.clone()), gradient)?;
+        }
+        Ok(())
+    }
+
+    /// Whether no parameter received a gradient.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Adds unless `slot` was just filled with `gradient` itself.
+fn accumulate(slot: &mut Array, gradient: Array) -> Result<()> {
+    if slot.id() != gradient.id() {
+        *slot = (&*slot + gradient)?;
+    }
+    Ok(())
+}
+
+/// Gradients of a scalar with respect to every parameter that it depends on.
+///
+/// # Errors
+/// `loss` is no scalar, has no history, or its graph was walked before.
+pub fn backward(loss: &Tensor) -> Result<Gradients> {
+    let array = loss.array();
+    if array.elem_count() != 1 {
+        return Err(Error::Backward(format!("a scalar is needed; found {:?}", array.dims())));
+    }
+    if !loss.is_tracked() {
+        return Err(Error::Backward("the loss depends on no trainable parameter".into()));
+    }
+    let mut gradients = Gradients::default();
+    backward_from(&[(loss.clone(), array.ones_like()?)], &[], &mut gradients)?;
+    Ok(gradients)
+}
+
+/// Runs back from several outputs with given gradients; returns the gradients of `inputs`
+/// (made by [`input`]) and adds those of parameters to `gradients`.
+pub fn backward_from(
+    outputs: &[(Tensor, Array)],
+    inputs: &[Tensor],
+    gradients: &mut Gradients,
+) -> Result<Vec<Option<Array>>> {
+    let roots: Vec<(Edge, Array)> = outputs
+        .iter()
+        .filter_map(|(tensor, grad)| tensor.edge().map(|edge| (edge, grad.clone())))
+        .collect();
+    let mut pending = count_consumers(roots.iter().map(|(edge, _)| &edge.node));
+    let mut collected: HashMap<u64, Vec<Option<Array>>> = HashMap::new();
+    let mut ready = BinaryHeap::new();
+    for (edge, grad) in roots {
+        let first = !collected.contains_key(&edge.node.id);
+        add_gradient(&mut collected, &edge, grad)?;
+        if first && pending[&edge.node.id] == 0 {
+            ready.push(Ready(edge.node));
+        }
+    }
+    let mut input_gradients = HashMap::new();
+    while let Some(Ready(node)) = ready.pop() {
+        let grads = collected.remove(&node.id);
+        let input_grads = match (&node.kind, grads) {
+            (Kind::Parameter(parameter), Some(mut grads)) => {
+                if let (Some(parameter), Some(grad)) = (parameter.upgrade(), grads[0].take()) {
+                    gradients.accumulate(&parameter, grad)?;
+                }
+                continue;
+            }
+            (Kind::Input, Some(mut grads)) => {
+                input_gradients.insert(node.id, grads[0].take());
+                continue;
+            }
+            (Kind::Operation(closure), grads) => {
+                let closure = closure.lock().unwrap_or_else(|p| p.into_inner()).take();
+                match grads {
+                    Some(grads) => {
+                        let closure = closure.ok_or_else(|| {
+                            Error::Backward(format!("{} was already differentiated", node.name))
+                        })?;
+                        closure(&grads, gradients)?
+                    }
+                    None => Vec::new(),
+                }
+            }
+            (_, None) => continue,
+        };
+        let mut input_grads = input_grads.into_iter();
+        for edge in &node.inputs {
+            let grad = input_grads.next().flatten();
+            let Some(edge) = edge else { continue };
+            if let Some(grad) = grad {
+                add_gradient(&mut collected, edge, grad)?;
+            }
+            let count = pending.get_mut(&edge.node.id).expect("every reachable node was counted");
+            *count -= 1;
+            if *count == 0 {
+                ready.push(Ready(edge.node.clone()));
+            }
+        }
+    }
+    Ok(inputs
+        .iter()
+        .map(|input| input.edge().and_then(|edge| input_gradients.remove(&edge.node.id).flatten()))
+        .collect())
+}
+
+/// For each reachable node, how many recorded edges lead to it.
+fn count_consumers<'a>(roots: impl Iterator<Item = &'a Arc<Node>>) -> HashMap<u64, usize> {
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    let mut open = Vec::new();
+    for root in roots {
+        if counts.insert(root.id, 0).is_none() {
+            open.push(root.clone());
+        }
+    }
+    while let Some(node) = open.pop() {
+        for edge in node.inputs.iter().flatten() {
+            let count = counts.entry(edge.node.id).or_insert_with(|| {
+                open.push(edge.node.clone());
+                0
+            });
+            *count += 1;
+        }
+    }
+    counts
+}
+
+fn add_gradient(
+    collected: &mut HashMap<u64, Vec<Option<Array>>>,
+    edge: &Edge,
+    grad: Array,
+) -> Result<()> {
+    let slots = collected.entry(edge.node.id).or_insert_with(|| vec![None; edge.node.outputs]);
+    match &mut slots[edge.output] {
+        Some(sum) => *sum = (&*sum + grad)?,
+        slot => *slot = Some(grad),
+    }
+    Ok(())
+}
+
+/// Latest first; the order is the same in every run, and so are sums.
+struct Ready(Arc<Node>);
+
+impl Ord for Ready {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+impl PartialOrd for Ready {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+impl Eq for Ready {}
+
+/// A leaf whose gradient [`backward_from`] returns.
+pub fn input(array: Array) -> Tensor {
+    let node = Node::new("input", Vec::new(), 1, Kind::Input);
+    Tensor::recorded(array, Some(Edge { node, output: 0 }))
+}
+
+/// Runs `body` without keeping its intermediates and runs it again when its gradient is asked for:
+/// memory for time. Random numbers and modes are the same both times.
+///
+/// # Errors
+/// Those of `body`.
+pub fn checkpoint(
+    inputs: &[&Tensor],
+    body: impl Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + 'static,
+) -> Result<Vec<Tensor>> {
+    let mode = mode::current();
+    let generator = random::snapshot();
+    let arrays: Vec<Array> = inputs.iter().map(|input| input.array()).collect();
+    let constants: Vec<Tensor> = arrays.iter().cloned().map(Tensor::constant).collect();
+    let outputs: Vec<Array> =
+        mode::no_grad(|| body(&constants))?.iter().map(Tensor::array).collect();
+    if !mode.recording {
+        return Ok(outputs.into_iter().map(Tensor::constant).collect());
+    }
+    let again = move |grads: &[Option<Array>], gradients: &mut Gradients| {
+        let leaves: Vec<Tensor> = arrays.into_iter().map(input).collect();
+        let outputs = mode::scope(mode, || random::resume(generator, || body(&leaves)))?;
+        let roots: Vec<(Tensor, Array)> = outputs
+            .into_iter()
+            .zip(grads)
+            .filter_map(|(output, grad)| grad.clone().map(|grad| (output, grad)))
+            .collect();
+        backward_from(&roots, &leaves, gradients)
+    };
+    Ok(attach("checkpoint", inputs, outputs, Box::new(again)))
+}

@@ -1,0 +1,26 @@
+//! Augmentation: what happens between a decoded image and the numbers a network sees.
+//!
+//! Operations work on 8-bit images with the results of PIL and torchvision, on which the recipes
+//! and the published numbers rest; only the last step, normalisation, makes floats.
+
+mod blur;
+mod colour;
+mod crop;
+mod evaluation;
+mod multi_crop;
+mod normalise;
+mod probe;
+mod resize;
+mod transform;
+
+pub use blur::{BlurWork, gaussian_blur};
+pub use colour::{
+    adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, greyscale, solarise,
+};
+pub use crop::{CropBox, centre_crop, flip_horizontal, random_resized_crop};
+pub use evaluation::EvalTransform;
+pub use multi_crop::{Blur, ColorJitter, MultiCrop, Solarize};
+pub use normalise::{IMAGENET_MEAN, IMAGENET_STD, normalise};
+pub use probe::RandomCropFlip;
+pub use resize::{Interpolation, Resizer};
+pub use transform::{GroupShape, Scratch, Transform, ViewGroup, Views};

@@ -1,1 +1,3 @@
+//! The training and evaluation engine.
 
+pub mod config;

@@ -1,0 +1,5 @@
+//! The configuration of a run.
+
+mod schema;
+
+pub use schema::*;

@@ -1,0 +1,100 @@
+//! Base models.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::component::Features;
+use crate::{Context, Params, Result, Tensor};
+
+/// A base model: images in, features out.
+pub trait Backbone: Send + Sized + 'static {
+    /// Its configuration section; unknown keys are refused if it denies them (`deny_unknown_fields`).
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Builds the model; parameters carry timm's names (torchvision's for ResNet).
+    fn new(config: Self::Config, params: &Params<'_>) -> Result<Self>;
+
+    /// Widths, strides and capabilities.
+    fn spec(&self) -> BackboneSpec;
+
+    /// Sets the rate of stochastic depth of each block; the host computes the ramp over base and head.
+    fn set_drop_path(&mut self, rates: &[f64]);
+
+    /// `images` (B, 3, H, W), normalised.
+    fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features>;
+}
+
+/// What a backbone can do beyond encoding plain images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// Replaces masked patches by a learned token.
+    MaskReplace,
+    /// Encodes a subset of the patches alone.
+    DropTokens,
+    /// Returns the last block's attention.
+    Attention,
+    /// Takes images of any size (a multiple of its stride).
+    AnySize,
+    /// Has a class token apart from its map.
+    ClassToken,
+    /// Returns intermediate layers.
+    Layers,
+    /// Returns a pyramid of stages.
+    Stages,
+}
+
+/// One resolution of a backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageSpec {
+    /// Pixels per cell.
+    pub stride: usize,
+    /// Channels.
+    pub width: usize,
+}
+
+/// What the host has to know of a backbone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackboneSpec {
+    /// Channels of the image-level vector and the last map.
+    pub width: usize,
+    /// Residual blocks that stochastic depth counts.
+    pub blocks: usize,
+    /// Resolutions, finest first; the last is the output map's.
+    pub stages: Vec<StageSpec>,
+    /// Image size that it is built for.
+    pub image_size: usize,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+}
+
+/// What is asked of a forward pass beside the features.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Whether layers behave as in training (batch statistics, stochastic depth).
+    #[serde(default)]
+    pub training: bool,
+    /// Positions to overwrite by the mask token: u8 (B, H*W), 1 = masked.
+    #[serde(skip)]
+    pub mask: Option<MaskTensor>,
+    /// Return the last block's attention.
+    #[serde(default)]
+    pub attention: bool,
+    /// Return the image-level output of the last `layers` blocks (0: none).
+    #[serde(default)]
+    pub layers: usize,
+    /// Return the stage pyramid.
+    #[serde(default)]
+    pub stages: bool,
+}
+
+/// A mask; compared by identity, so that [`Request`] stays comparable.
+#[derive(Clone, Debug)]
+pub struct MaskTensor(pub Tensor);
+
+impl PartialEq for MaskTensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.handle() == other.0.handle()
+    }
+}

@@ -1,0 +1,47 @@
+//! Auxiliary heads.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Context, Params, Result, Tensor};
+
+/// A stack of blocks of one architecture on the base's last map. The host adds what all heads share:
+/// pooling, the final norm, and the supervision graph.
+pub trait Head: Send + Sized + 'static {
+    /// Its configuration section.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Builds the head for maps of the given width and grid.
+    fn new(config: Self::Config, input: &HeadInput, params: &Params<'_>) -> Result<Self>;
+
+    /// Depth and width.
+    fn spec(&self) -> HeadSpec;
+
+    /// Sets the rate of stochastic depth of each block.
+    fn set_drop_path(&mut self, rates: &[f64]);
+
+    /// A map (B, H, W, C) of the base, before its final norm, to a map of the same grid.
+    fn forward(&self, cx: &Context<'_>, map: &Tensor, training: bool) -> Result<Tensor>;
+}
+
+/// What a head is attached to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadInput {
+    /// Channels of the base's last map.
+    pub width: usize,
+    /// Rows and columns of that map for global crops.
+    pub grid: [usize; 2],
+}
+
+/// What the host has to know of a head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadSpec {
+    /// Channels of its output map.
+    pub width: usize,
+    /// Blocks that stochastic depth counts.
+    pub blocks: usize,
+    /// Whether maps of another grid than the one it was built for are refused.
+    #[serde(default)]
+    pub fixed_grid: bool,
+}

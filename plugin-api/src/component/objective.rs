@@ -1,0 +1,287 @@
+//! Self-supervised learning methods.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::abi::method;
+use crate::component::{Capability, Features};
+use crate::wire::Envelope;
+use crate::{Context, Error, Params, Result, Tensor};
+
+/// A method: it drives the training step and is written once, against the supervision graph.
+pub trait Objective: Send + Sized + 'static {
+    /// Its configuration section.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// The method's own defaults for the rest of a run's configuration (views, train, hssl), as JSON.
+    fn recipe() -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Builds projections and buffers.
+    fn new(config: Self::Config, setup: &ObjectiveSetup<'_>) -> Result<Self>;
+
+    /// What it needs of the backbone, checked before anything trains.
+    fn needs(&self) -> Vec<Capability> {
+        Vec::new()
+    }
+
+    /// The loss of one batch.
+    fn step(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<Loss>;
+
+    /// Called after the optimizer's step (once per accumulation window): centres, queues.
+    fn after_step(&mut self, cx: &StepContext<'_>) -> Result<()>;
+}
+
+/// What is compared along an edge.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// One vector per image.
+    Image,
+    /// One vector per patch.
+    Patch,
+}
+
+/// A teacher branch that supervises a student branch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// Branch of the teacher: `base`, a head's name, or `heads` (all heads joined).
+    pub teacher: String,
+    /// Branch of the student.
+    pub student: String,
+    /// Weight of its term.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// What is compared.
+    #[serde(default = "image")]
+    pub level: Level,
+}
+
+fn one() -> f64 {
+    1.0
+}
+fn image() -> Level {
+    Level::Image
+}
+
+/// How the terms of several edges make one loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// Weighted mean within each level (the released program).
+    #[default]
+    Mean,
+    /// Weighted sum (the paper's equation 1).
+    Sum,
+}
+
+/// Joins the terms of edges: per level their weighted mean or sum, then the levels' sum.
+pub fn reduce_edges(terms: &[(&Edge, Tensor)], reduction: Reduction) -> Result<Tensor> {
+    let mut total: Option<Tensor> = None;
+    for level in [Level::Image, Level::Patch] {
+        let weights: f64 =
+            terms.iter().filter(|(e, _)| e.level == level).map(|(e, _)| e.weight).sum();
+        for (edge, term) in terms.iter().filter(|(edge, _)| edge.level == level) {
+            let weight = match reduction {
+                Reduction::Mean => edge.weight / weights,
+                Reduction::Sum => edge.weight,
+            };
+            let term = term.scale(weight)?;
+            total = Some(match total {
+                Some(sum) => sum.add(&term)?,
+                None => term,
+            });
+        }
+    }
+    total
+        .ok_or_else(|| Error::refused("the supervision graph has no edge that this objective uses"))
+}
+
+/// A branch and its width.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BranchSpec {
+    /// `base`, a head's name, or `heads`.
+    pub name: String,
+    /// Channels.
+    pub width: usize,
+}
+
+/// What an objective is built with.
+#[derive(Clone, Debug)]
+pub struct ObjectiveSetup<'a> {
+    /// Parameters that are trained.
+    pub student: Params<'a>,
+    /// The same names again; the host keeps them the student's moving average.
+    pub teacher: Params<'a>,
+    /// Buffers: centres, queues.
+    pub state: Params<'a>,
+    /// The branches.
+    pub branches: Vec<BranchSpec>,
+    /// The supervision graph.
+    pub edges: Vec<Edge>,
+    /// How its terms are joined.
+    pub reduction: Reduction,
+    /// Whether all branches share one projection MLP.
+    pub share_mlp: bool,
+    /// Whether all branches share one last layer.
+    pub share_last_layer: bool,
+}
+
+impl ObjectiveSetup<'_> {
+    /// Width of a branch.
+    pub fn width(&self, branch: &str) -> Result<usize> {
+        self.branches
+            .iter()
+            .find(|known| known.name == branch)
+            .map(|known| known.width)
+            .ok_or_else(|| Error::refused(format!("there is no branch {branch:?}")))
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepInfo {
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Epochs in all.
+    pub epochs: usize,
+    /// Optimizer step, from 0.
+    pub step: usize,
+    /// Optimizer steps per epoch.
+    pub steps_per_epoch: usize,
+}
+
+/// A batch of augmented views. Crop-major: all images of crop 0, then crop 1, ...
+#[derive(Clone, Debug)]
+pub struct Views {
+    /// Global crops (G, B, 3, H, W).
+    pub global: Tensor,
+    /// Local crops (L, B, 3, h, w), if any.
+    pub local: Option<Tensor>,
+    /// Masks given from outside (G, B, N), u8, if any; an objective that masks uses these instead of its own.
+    pub mask: Option<Tensor>,
+}
+
+/// The result of a step.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The scalar that is minimised.
+    pub total: Tensor,
+    /// Its terms, scalars.
+    pub parts: BTreeMap<String, Tensor>,
+    /// What else is worth logging.
+    pub metrics: BTreeMap<String, Tensor>,
+}
+
+/// Which of the two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Trained.
+    Student,
+    /// The student's moving average; no gradient.
+    Teacher,
+}
+
+/// What an encoding is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncodeRequest {
+    /// Which network.
+    pub role: Role,
+    /// Which branches; heads that are not named are not run.
+    pub branches: Vec<String>,
+    /// Return the last block's attention of the base.
+    #[serde(default)]
+    pub attention: bool,
+}
+
+/// The host during a step.
+#[derive(Clone, Debug)]
+pub struct StepContext<'a> {
+    context: Context<'a>,
+    /// Where the step stands.
+    pub info: StepInfo,
+}
+
+impl<'a> StepContext<'a> {
+    /// Wraps a call's context.
+    pub fn new(context: Context<'a>, info: StepInfo) -> Self {
+        Self { context, info }
+    }
+
+    /// General services.
+    pub fn context(&self) -> &Context<'a> {
+        &self.context
+    }
+
+    /// The trained network.
+    pub fn student(&self) -> Network<'a> {
+        Network { context: self.context, role: Role::Student }
+    }
+
+    /// Its moving average; nothing it computes has a history.
+    pub fn teacher(&self) -> Network<'a> {
+        Network { context: self.context, role: Role::Teacher }
+    }
+}
+
+/// Base model and heads of one role.
+#[derive(Clone, Copy, Debug)]
+pub struct Network<'a> {
+    context: Context<'a>,
+    role: Role,
+}
+
+/// Features by branch.
+#[derive(Clone, Debug, Default)]
+pub struct EncodedBranches(pub BTreeMap<String, Features>);
+
+impl EncodedBranches {
+    /// A branch's features.
+    pub fn get(&self, branch: &str) -> Result<&Features> {
+        self.0
+            .get(branch)
+            .ok_or_else(|| Error::refused(format!("branch {branch:?} was not encoded")))
+    }
+}
+
+impl Network<'_> {
+    /// Encodes images (B, 3, H, W) by the named branches, with an optional mask (B, N), in one forward pass.
+    pub fn encode(
+        &self,
+        images: &Tensor,
+        branches: &[&str],
+        mask: Option<&Tensor>,
+    ) -> Result<EncodedBranches> {
+        let request = EncodeRequest {
+            role: self.role,
+            branches: branches.iter().map(|name| (*name).to_owned()).collect(),
+            attention: false,
+        };
+        self.encode_with(images, &request, mask)
+    }
+
+    /// [`Network::encode`] with every option.
+    pub fn encode_with(
+        &self,
+        images: &Tensor,
+        request: &EncodeRequest,
+        mask: Option<&Tensor>,
+    ) -> Result<EncodedBranches> {
+        let envelope = Envelope::new(request)?.with("images", images).with_some("mask", mask);
+        let reply = self.context.call(method::host::ENCODE, &envelope)?;
+        let mut encoded = EncodedBranches::default();
+        for branch in &request.branches {
+            let features = Features::from_envelope(&reply, &format!("{branch}/"))?;
+            encoded.0.insert(branch.clone(), features);
+        }
+        Ok(encoded)
+    }
+}

@@ -2,6 +2,7 @@
 //! in each direction, rounded to 8 bits after each (Gwosdek et al., "Theoretical foundations of
 //! Gaussian convolution by extended box filtering", 2011).
 
+use super::vectorise::vectorised;
 use crate::Image;
 
 const PASSES: usize = 3;
@@ -13,7 +14,6 @@ pub fn gaussian_blur(image: &mut Image, sigma: f32, work: &mut BlurWork) {
         return;
     }
     let weights = BoxWeights::new(radius);
-    let simd = pulp::Arch::new();
     // Both directions run down the columns, where neighbours in memory share each step, so the
     // compiler vectorises it. The first turns the image, the second turns it back.
     for (width, height) in [(image.width, image.height), (image.height, image.width)] {
@@ -22,13 +22,11 @@ pub fn gaussian_blur(image: &mut Image, sigma: f32, work: &mut BlurWork) {
         let row = height * 3;
         for _ in 0..PASSES {
             work.turned.resize(image.data.len(), 0);
-            simd.dispatch(Pass {
-                weights,
-                row,
-                source: &image.data,
-                sums: &mut work.sums,
-                target: &mut work.turned,
-            });
+            let BlurWork { turned, sums } = work;
+            vectorised(
+                #[inline(always)]
+                || box_blur(weights, row, &image.data, sums, turned),
+            );
             std::mem::swap(&mut image.data, &mut work.turned);
         }
     }
@@ -70,45 +68,38 @@ impl BoxWeights {
 }
 
 /// One box blur down the columns of an image whose rows are `row` bytes; edges repeat.
-struct Pass<'a> {
+#[inline(always)]
+fn box_blur(
     weights: BoxWeights,
     row: usize,
-    source: &'a [u8],
-    sums: &'a mut Vec<u32>,
-    target: &'a mut [u8],
-}
-
-impl pulp::WithSimd for Pass<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _simd: S) {
-        let Self { weights: BoxWeights { radius, full, partial }, row, source, sums, target } =
-            self;
-        let rows = source.len() / row;
-        let line = |y: isize| {
-            let y = y.clamp(0, rows as isize - 1) as usize;
-            &source[y * row..(y + 1) * row]
-        };
-        let reach = radius as isize;
-        sums.clear();
-        sums.resize(row, 0);
-        let sums = sums.as_mut_slice();
-        for y in -reach..=reach {
-            for (sum, value) in sums.iter_mut().zip(line(y)) {
-                *sum += u32::from(*value);
-            }
+    source: &[u8],
+    sums: &mut Vec<u32>,
+    target: &mut [u8],
+) {
+    let BoxWeights { radius, full, partial } = weights;
+    let rows = source.len() / row;
+    let line = |y: isize| {
+        let y = y.clamp(0, rows as isize - 1) as usize;
+        &source[y * row..(y + 1) * row]
+    };
+    let reach = radius as isize;
+    sums.clear();
+    sums.resize(row, 0);
+    let sums = sums.as_mut_slice();
+    for y in -reach..=reach {
+        for (sum, value) in sums.iter_mut().zip(line(y)) {
+            *sum += u32::from(*value);
         }
-        for (y, out) in target.chunks_exact_mut(row).enumerate() {
-            let y = y as isize;
-            let (above, below) = (line(y - reach - 1), line(y + reach + 1));
-            let leaving = line(y - reach);
-            let values = sums.iter_mut().zip(out).zip(above).zip(below).zip(leaving);
-            for ((((sum, out), above), below), leaving) in values {
-                let outer = u32::from(*above) + u32::from(*below);
-                *out = ((*sum * full + outer * partial + (1 << 23)) >> 24) as u8;
-                *sum = *sum + u32::from(*below) - u32::from(*leaving);
-            }
+    }
+    for (y, out) in target.chunks_exact_mut(row).enumerate() {
+        let y = y as isize;
+        let (above, below) = (line(y - reach - 1), line(y + reach + 1));
+        let leaving = line(y - reach);
+        let values = sums.iter_mut().zip(out).zip(above).zip(below).zip(leaving);
+        for ((((sum, out), above), below), leaving) in values {
+            let outer = u32::from(*above) + u32::from(*below);
+            *out = ((*sum * full + outer * partial + (1 << 23)) >> 24) as u8;
+            *sum = *sum + u32::from(*below) - u32::from(*leaving);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Colour changes with the arithmetic of PIL's `ImageEnhance`, `ImageOps` and colour conversions.
 
-use pulp::{Simd, WithSimd};
-
+use super::vectorise::vectorised;
 use crate::Image;
 
 /// PIL's luma, (299 R + 587 G + 114 B) / 1000 in 16-bit fixed point.
@@ -16,18 +15,6 @@ fn luma(pixel: &[u8]) -> u8 {
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     // `as` saturates, so this also clips.
     (f32::from(from) + factor * (f32::from(to) - f32::from(from))) as u8
-}
-
-fn vectorised<F: FnOnce()>(work: F) {
-    struct Work<F>(F);
-    impl<F: FnOnce()> WithSimd for Work<F> {
-        type Output = ();
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _simd: S) {
-            (self.0)();
-        }
-    }
-    pulp::Arch::new().dispatch(Work(work));
 }
 
 /// Blends with black: 0 is black, 1 the image.
@@ -101,16 +88,17 @@ fn rgb_to_hsv(r: u8, g: u8, b: u8) -> (u8, u8, u8) {
     let range = f32::from(max) - f32::from(min);
     let saturation = range / f32::from(max);
     let part = |value: u8| (f32::from(max) - f32::from(value)) / range;
+    // Single and double precision where PIL has them: truncation shows the difference.
     let sixths = if r == max {
         part(b) - part(g)
     } else if g == max {
-        2.0 + part(r) - part(b)
+        (2.0 + f64::from(part(r)) - f64::from(part(b))) as f32
     } else {
-        4.0 + part(g) - part(r)
+        (4.0 + f64::from(part(g)) - f64::from(part(r))) as f32
     };
-    let turn = sixths / 6.0 + 1.0;
-    let hue = turn - turn.floor();
-    ((hue * 255.0) as u8, (saturation * 255.0) as u8, max)
+    let turn = f64::from(sixths) / 6.0 + 1.0;
+    let hue = (turn - turn.floor()) as f32;
+    ((f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, max)
 }
 
 /// PIL's `HSV` to `RGB`.
@@ -119,11 +107,11 @@ fn hsv_to_rgb(h: u8, s: u8, v: u8) -> (u8, u8, u8) {
     if s == 0 {
         return (v, v, v);
     }
-    let sixths = f32::from(h) * 6.0 / 255.0;
+    let sixths = f64::from(h) * 6.0 / 255.0;
     let sector = sixths.floor();
-    let share = sixths - sector;
-    let (value, saturation) = (f32::from(v), f32::from(s) / 255.0);
-    let level = |cut: f32| (value * (1.0 - cut)).round() as u8;
+    let share = f64::from((sixths - sector) as f32);
+    let (value, saturation) = (f64::from(v), f64::from((f64::from(s) / 255.0) as f32));
+    let level = |cut: f64| (value * (1.0 - cut) + 0.5) as u8;
     let p = level(saturation);
     let q = level(saturation * share);
     let t = level(saturation * (1.0 - share));

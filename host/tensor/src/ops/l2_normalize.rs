@@ -1,9 +1,73 @@
-//! `l2_normalize`.
+//! Scaling to unit length: x / max(||x||_2, eps).
 
-use crate::{Error, Result, Tensor};
+use super::precision::{result_type, wide};
+use super::shape;
+use crate::{Array, DType, Result, Tensor, tape};
 
-/// NOT WRITTEN YET.
-#[allow(clippy::too_many_arguments, unused_variables)]
+/// x / max(||x||_2, eps) along `dim`. A half type under autocast becomes f32.
+///
+/// # Errors
+/// `dim` is outside the rank, or x is no float.
 pub fn l2_normalize(x: &Tensor, dim: i64, eps: f64) -> Result<Tensor> {
-    Err(Error::attribute("l2_normalize", "not written yet"))
+    let array = x.array();
+    let dim = shape::dim("L2Normalize", dim, array.rank())?;
+    let (type_x, type_y) = (array.dtype(), result_type("L2Normalize", array.dtype())?);
+    let (output, norm) = portable(&array, dim, eps)?;
+    let output = output.to_dtype(type_y)?;
+    let saved = output.clone();
+    Ok(tape::record("L2Normalize", &[x], output, move |grad| {
+        Ok(vec![Some(portable_backward(&saved, &norm, grad, dim, eps)?.to_dtype(type_x)?)])
+    }))
+}
+
+/// y and the norms (size 1 along `dim`); in f32 (f64 for f64).
+fn portable(x: &Array, dim: usize, eps: f64) -> Result<(Array, Array)> {
+    let x = wide(x)?;
+    let norm = x.sqr()?.sum_keepdim(dim)?.sqrt()?;
+    Ok((x.broadcast_div(&norm.maximum(eps)?)?, norm))
+}
+
+/// (grad - y sum(y grad)) / ||x||, or grad / eps where the norm is below eps.
+fn portable_backward(y: &Array, norm: &Array, grad: &Array, dim: usize, eps: f64) -> Result<Array> {
+    let (y, grad) = (wide(y)?, wide(grad)?);
+    let counts = norm.ge(eps)?.to_dtype(DType::F32)?.to_dtype(norm.dtype())?;
+    let along = ((&y * &grad)?.sum_keepdim(dim)? * counts)?;
+    Ok((grad - y.broadcast_mul(&along)?)?.broadcast_div(&norm.maximum(eps)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::{Case, check};
+    use crate::mode::{Mode, current, scope};
+    use crate::{Device, backward};
+
+    #[test]
+    fn gradient() {
+        check(Case::of(&[&[3, 5]]), |x| l2_normalize(&x[0], -1, 1e-12));
+        check(Case::of(&[&[2, 3, 4]]), |x| l2_normalize(&x[0], 1, 1e-12));
+        check(Case::of(&[&[2, 37]]), |x| l2_normalize(&x[0], 1, 1e-6));
+        // Every norm is below eps: a mere division.
+        check(Case::of(&[&[2, 4]]), |x| l2_normalize(&x[0], 1, 10.0));
+    }
+
+    #[test]
+    fn a_row_of_zeros_stays_zero_with_a_finite_gradient() {
+        for portable in [false, true] {
+            scope(Mode { portable, ..current() }, || {
+                let x = Array::new(&[[0f32, 0.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+                let x = crate::Parameter::trainable("x", x);
+                let y = l2_normalize(&Tensor::parameter(&x), 1, 1e-3).unwrap();
+                let rows = y.array().to_vec2::<f32>().unwrap();
+                assert_eq!(rows[0], [0.0, 0.0]);
+                assert!((rows[1][0] - 0.6).abs() < 1e-6);
+                let ones = Tensor::constant(Array::ones((2, 1), DType::F32, &Device::Cpu).unwrap());
+                let row = Tensor::constant(Array::ones((1, 2), DType::F32, &Device::Cpu).unwrap());
+                let sum = crate::ops::matmul(&crate::ops::matmul(&row, &y).unwrap(), &ones);
+                let grad = backward(&sum.unwrap()).unwrap().get(&x).unwrap().clone();
+                let grad = grad.to_vec2::<f32>().unwrap();
+                assert!((grad[0][0] - 1000.0).abs() < 1e-2, "{grad:?}");
+            });
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod broadcast;
 pub(crate) mod geometry;
+pub(crate) mod precision;
 pub(crate) mod shape;
 
 mod adaptive_avg_pool2d;

@@ -1,9 +1,115 @@
-//! `soft_cross_entropy`.
+//! Cross-entropy against a distribution: distillation's loss (Caron et al., 2021, equation 2).
 
-use crate::{Error, Result, Tensor};
+use super::precision::{result_type, wide};
+use crate::{Array, Error, Result, Tensor, tape};
 
-/// NOT WRITTEN YET.
-#[allow(clippy::too_many_arguments, unused_variables)]
+/// -sum_k target_k log_softmax(logits / temperature)_k per row: logits and target (.., K) give (..).
+/// The target receives no gradient. Half types under autocast become f32.
+///
+/// # Errors
+/// Shapes differ, K is missing or 0, or `temperature` is not positive.
 pub fn soft_cross_entropy(logits: &Tensor, target: &Tensor, temperature: f64) -> Result<Tensor> {
-    Err(Error::attribute("soft_cross_entropy", "not written yet"))
+    let (array, target) = (logits.array(), target.array());
+    if array.dims() != target.dims() || array.dims().last().is_none_or(|classes| *classes == 0) {
+        return Err(Error::shape(
+            "SoftCrossEntropy",
+            format!("logits {:?} and target {:?}", array.dims(), target.dims()),
+            "two equal shapes (.., K), K > 0",
+        ));
+    }
+    if !(temperature > 0.0 && temperature.is_finite()) {
+        let what = format!("temperature {temperature}; expected a positive number");
+        return Err(Error::attribute("SoftCrossEntropy", what));
+    }
+    result_type("SoftCrossEntropy", target.dtype())?;
+    let (type_x, type_y) = (array.dtype(), result_type("SoftCrossEntropy", array.dtype())?);
+    let (output, log_sum, mass) = portable(&array, &target, temperature)?;
+    Ok(tape::record("SoftCrossEntropy", &[logits], output.to_dtype(type_y)?, move |grad| {
+        let grad = portable_backward(&array, &target, &log_sum, &mass, grad, temperature)?;
+        Ok(vec![Some(grad.to_dtype(type_x)?)])
+    }))
+}
+
+/// The loss (..), and log(sum(e^(x / T))) and sum(target) per row (.., 1).
+fn portable(x: &Array, target: &Array, temperature: f64) -> Result<(Array, Array, Array)> {
+    let scaled = (wide(x)? / temperature)?;
+    let target = wide(target)?.to_dtype(scaled.dtype())?;
+    let last = scaled.rank() - 1;
+    let most = scaled.max_keepdim(last)?;
+    let log_sum = scaled.broadcast_sub(&most)?.exp()?.sum_keepdim(last)?.log()?;
+    let log_sum = (log_sum + most)?;
+    let mass = target.sum_keepdim(last)?;
+    let loss = (target * log_sum.broadcast_sub(&scaled)?)?.sum(last)?;
+    Ok((loss, log_sum, mass))
+}
+
+/// grad (softmax(x / T) sum(target) - target) / T.
+fn portable_backward(
+    x: &Array,
+    target: &Array,
+    log_sum: &Array,
+    mass: &Array,
+    grad: &Array,
+    temperature: f64,
+) -> Result<Array> {
+    let scaled = (wide(x)? / temperature)?;
+    let target = wide(target)?.to_dtype(scaled.dtype())?;
+    let grad = (wide(grad)?.unsqueeze(scaled.rank() - 1)? / temperature)?;
+    let expected = scaled.broadcast_sub(log_sum)?.exp()?.broadcast_mul(mass)?;
+    Ok((expected - target)?.broadcast_mul(&grad)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::{Case, check};
+    use crate::mode::{Mode, current, scope};
+    use crate::{DType, Device};
+
+    /// A fixed target; its rows need not sum to 1.
+    fn target(dims: &[usize], dtype: DType) -> Tensor {
+        let len: usize = dims.iter().product();
+        let values: Vec<f64> = (0..len).map(|i| ((i * 7) % 5) as f64 * 0.1).collect();
+        let target = Array::from_vec(values, dims, &Device::Cpu).unwrap();
+        Tensor::constant(target.to_dtype(dtype).unwrap())
+    }
+
+    #[test]
+    fn gradient() {
+        check(Case::of(&[&[3, 5]]), |x| {
+            soft_cross_entropy(&x[0], &target(&[3, 5], x[0].dtype()), 0.5)
+        });
+        check(Case::of(&[&[2, 2, 37]]), |x| {
+            soft_cross_entropy(&x[0], &target(&[2, 2, 37], x[0].dtype()), 1.0)
+        });
+        // Logits of any type meet a target of another.
+        check(Case::of(&[&[2, 4]]), |x| {
+            soft_cross_entropy(&x[0], &target(&[2, 4], DType::F32), 1.0)
+        });
+        check(Case::of(&[&[4]]), |x| soft_cross_entropy(&x[0], &target(&[4], DType::F64), 1.0));
+    }
+
+    #[test]
+    fn a_sharp_temperature_stays_finite() {
+        let x = Array::new(&[[50f32, -50.0], [3.0, 3.0]], &Device::Cpu).unwrap();
+        let target = Array::new(&[[1f32, 0.0], [0.5, 0.5]], &Device::Cpu).unwrap();
+        let (x, target) = (Tensor::constant(x), Tensor::constant(target));
+        for portable in [false, true] {
+            scope(Mode { portable, ..current() }, || {
+                let loss = soft_cross_entropy(&x, &target, 0.04).unwrap().array();
+                let loss = loss.to_vec1::<f32>().unwrap();
+                assert_eq!(loss[0], 0.0);
+                assert!((loss[1] - 2f32.ln()).abs() < 1e-5, "{loss:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let x = target(&[2, 3], DType::F32);
+        let message = soft_cross_entropy(&x, &target(&[2, 4], DType::F32), 1.0).unwrap_err();
+        assert!(message.to_string().contains("[2, 3] and target [2, 4]"), "{message}");
+        let message = soft_cross_entropy(&x, &x, 0.0).unwrap_err();
+        assert!(message.to_string().contains("temperature 0"), "{message}");
+    }
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::abi::{self, Host, Message, method, root};
 use crate::component::BranchSpec;
 use crate::component::{
-    Backbone, ComponentManifest, Edge, Evaluation, Evaluator, Head, HeadInput, Kind,
+    Backbone, BackboneSetup, ComponentManifest, Edge, Evaluation, Evaluator, Head, HeadInput, Kind,
     Manifest, Objective, ObjectiveSetup, Reduction, Request, StepContext, StepInfo, Views,
 };
 use crate::context::text;
@@ -105,6 +105,8 @@ struct NetworkSetup {
     store: String,
     scope: String,
     #[serde(default)]
+    backbone: BackboneSetup,
+    #[serde(default)]
     input: Option<HeadInput>,
 }
 
@@ -130,7 +132,7 @@ struct EvaluatorInstance<T>(T);
 fn create_backbone<T: Backbone>(cx: &Context<'_>, request: Envelope) -> Result<Box<dyn Instance>> {
     let setup: NetworkSetup = request.read()?;
     let params = Params::root(*cx, setup.store).pp(setup.scope);
-    Ok(Box::new(BackboneInstance(T::new(config(setup.config)?, &params)?)))
+    Ok(Box::new(BackboneInstance(T::new(config(setup.config)?, &setup.backbone, &params)?)))
 }
 
 fn create_head<T: Head>(cx: &Context<'_>, request: Envelope) -> Result<Box<dyn Instance>> {

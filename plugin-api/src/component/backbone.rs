@@ -13,7 +13,7 @@ pub trait Backbone: Send + Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
 
     /// Builds the model; parameters carry timm's names (torchvision's for ResNet).
-    fn new(config: Self::Config, params: &Params<'_>) -> Result<Self>;
+    fn new(config: Self::Config, setup: &BackboneSetup, params: &Params<'_>) -> Result<Self>;
 
     /// Widths, strides and capabilities.
     fn spec(&self) -> BackboneSpec;
@@ -23,6 +23,14 @@ pub trait Backbone: Send + Sized + 'static {
 
     /// `images` (B, 3, H, W), normalised.
     fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features>;
+}
+
+/// What the host wants of a backbone that it builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackboneSetup {
+    /// Make the learned vector that masked patches are replaced by.
+    #[serde(default)]
+    pub mask_token: bool,
 }
 
 /// What a backbone can do beyond encoding plain images.

@@ -6,7 +6,9 @@ mod features;
 mod head;
 mod objective;
 
-pub use backbone::{Backbone, BackboneSpec, Capability, MaskTensor, Request, StageSpec};
+pub use backbone::{
+    Backbone, BackboneSetup, BackboneSpec, Capability, MaskTensor, Request, StageSpec,
+};
 pub use evaluator::{
     Evaluation, Evaluator, FeatureKind, FeatureRequest, Optimizer, OptimizerGroup,
     OptimizerRequest, Report, Split,

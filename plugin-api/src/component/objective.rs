@@ -156,6 +156,8 @@ pub struct StepInfo {
     pub step: usize,
     /// Optimizer steps per epoch.
     pub steps_per_epoch: usize,
+    /// Whether this step's metrics will be looked at.
+    pub log: bool,
 }
 
 /// A batch of augmented views. Crop-major: all images of crop 0, then crop 1, ...

@@ -1,0 +1,115 @@
+//! A stack of ConvNeXt blocks on the base's last map.
+
+use hssl_plugin_api::component::{Head, HeadInput, HeadSpec};
+use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::block::{Block, BlockConfig};
+
+/// Which shortcuts of block 0 are removed. ConvNeXt has one per block, so `first` and `both` agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstShortcut {
+    /// The first one, which would carry the base's features to the head's output unchanged.
+    First,
+    /// Every shortcut of block 0.
+    Both,
+    /// None is removed.
+    None,
+}
+
+/// Options of the `convnext` head.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Number of blocks.
+    #[serde(default = "three")]
+    pub depth: usize,
+    /// Side of the depthwise kernel, odd.
+    #[serde(default = "seven")]
+    pub kernel_size: usize,
+    /// Which shortcuts of block 0 are removed.
+    #[serde(default = "first")]
+    pub first_shortcut: FirstShortcut,
+    /// Keep the depthwise convolution (Table 17).
+    #[serde(default = "yes")]
+    pub token_mixer: bool,
+    /// Keep the MLP (Table 17).
+    #[serde(default = "yes")]
+    pub mlp: bool,
+    /// First value of a layer scale; none by default, because without its shortcut a small one
+    /// would leave the branch numerically dead.
+    pub layer_scale: Option<f64>,
+    /// Epsilon of the blocks' layer norms.
+    #[serde(default = "ln_eps")]
+    pub ln_eps: f64,
+}
+
+fn three() -> usize {
+    3
+}
+fn seven() -> usize {
+    7
+}
+fn first() -> FirstShortcut {
+    FirstShortcut::First
+}
+fn yes() -> bool {
+    true
+}
+fn ln_eps() -> f64 {
+    1e-5
+}
+
+/// ConvNeXt blocks at constant width and resolution.
+pub struct ConvNeXtHead {
+    width: usize,
+    blocks: Vec<Block>,
+}
+
+impl Head for ConvNeXtHead {
+    type Config = Config;
+
+    fn new(config: Config, input: &HeadInput, params: &Params<'_>) -> Result<Self> {
+        if config.depth == 0 {
+            refuse!("convnext head: depth 0; expected at least 1");
+        }
+        if config.kernel_size.is_multiple_of(2) {
+            refuse!("convnext head: kernel_size {}; expected an odd number", config.kernel_size);
+        }
+        if !config.token_mixer && !config.mlp {
+            refuse!("convnext head: token_mixer and mlp are both off; keep one");
+        }
+        let blocks = params.pp("blocks");
+        let block = |i: usize| {
+            let kept = i > 0 || config.first_shortcut == FirstShortcut::None;
+            let block = BlockConfig {
+                width: input.width,
+                kernel: config.kernel_size,
+                ln_eps: config.ln_eps,
+                layer_scale: config.layer_scale,
+                shortcut: kept,
+                token_mixer: config.token_mixer,
+                mlp: config.mlp,
+            };
+            Block::new(&block, &blocks.pp(i))
+        };
+        let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
+        Ok(Self { width: input.width, blocks })
+    }
+
+    fn spec(&self) -> HeadSpec {
+        HeadSpec { width: self.width, blocks: self.blocks.len(), fixed_grid: false }
+    }
+
+    fn set_drop_path(&mut self, rates: &[f64]) {
+        for (block, rate) in self.blocks.iter_mut().zip(rates) {
+            block.set_drop_path(*rate);
+        }
+    }
+
+    fn forward(&self, _: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
+        self.blocks.iter().try_fold(map.clone(), |map, block| block.forward(&map))
+    }
+}

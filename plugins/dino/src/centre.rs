@@ -1,0 +1,40 @@
+//! Centring: a moving average of the teacher's outputs keeps any one prototype from winning always.
+
+use hssl_plugin_api::{Context, Init, Params, Result, Tensor};
+
+/// The centre of one teacher branch, (1, K).
+pub struct Centre {
+    value: Tensor,
+    momentum: f64,
+    /// Mean outputs of the batches since the last update.
+    pending: Vec<Tensor>,
+}
+
+impl Centre {
+    /// Starts at 0.
+    pub fn new(branch: &str, outputs: usize, momentum: f64, state: &Params<'_>) -> Result<Self> {
+        let value = state.pp("center").buffer(branch, &[1, outputs], Init::ZEROS)?;
+        Ok(Self { value, momentum, pending: Vec::new() })
+    }
+
+    /// softmax((logits - c) / temperature), by the centre as it is before this batch.
+    pub fn sharpen(&self, logits: &Tensor, temperature: f64) -> Result<Tensor> {
+        logits.sub(&self.value)?.scale(1.0 / temperature)?.softmax(-1)
+    }
+
+    /// Takes note of a batch's outputs (n, K).
+    pub fn observe(&mut self, logits: &Tensor) -> Result<()> {
+        self.pending.push(logits.mean(&[0], true)?);
+        Ok(())
+    }
+
+    /// c <- m c + (1 - m) mean of what was observed, over all processes.
+    pub fn update(&mut self, cx: &Context<'_>) -> Result<()> {
+        let Some((first, rest)) = self.pending.split_first() else { return Ok(()) };
+        let sum = rest.iter().try_fold(first.clone(), |sum, mean| sum.add(mean))?;
+        let mean = cx.all_reduce_mean(&sum.scale(1.0 / self.pending.len() as f64)?)?;
+        self.pending.clear();
+        let kept = self.value.scale(self.momentum)?;
+        cx.assign(&self.value, &kept.add(&mean.scale(1.0 - self.momentum)?)?)
+    }
+}

@@ -1,0 +1,271 @@
+//! The loss: every student view predicts the teacher's assignment of every other global view.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hssl_plugin_api::component::{
+    Edge, Level, Loss, Objective, ObjectiveSetup, Reduction, StepContext, Views, reduce_edges,
+};
+use hssl_plugin_api::serde_json::Value;
+use hssl_plugin_api::{Result, Tensor, refuse};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::centre::Centre;
+use crate::projection::Projections;
+use crate::recipe::recipe;
+
+/// Options of the `dino` objective.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Prototypes K.
+    #[serde(default = "out_dim")]
+    pub out_dim: usize,
+    /// Hidden width of the projection MLP.
+    #[serde(default = "hidden_dim")]
+    pub hidden_dim: usize,
+    /// Output width of the projection MLP.
+    #[serde(default = "bottleneck_dim")]
+    pub bottleneck_dim: usize,
+    /// Keep the norms of the prototypes at 1.
+    #[serde(default = "yes")]
+    pub norm_last_layer: bool,
+    /// Temperature of the student.
+    #[serde(default = "student_temp")]
+    pub student_temp: f64,
+    /// Temperature of the teacher after its warm-up.
+    #[serde(default = "teacher_temp")]
+    pub teacher_temp: f64,
+    /// Temperature of the teacher at the start.
+    #[serde(default = "teacher_temp")]
+    pub warmup_teacher_temp: f64,
+    /// Epochs over which it rises linearly.
+    #[serde(default)]
+    pub warmup_teacher_temp_epochs: usize,
+    /// Share of the old centre that is kept in a step.
+    #[serde(default = "center_momentum")]
+    pub center_momentum: f64,
+}
+
+fn out_dim() -> usize {
+    65_536
+}
+fn hidden_dim() -> usize {
+    2048
+}
+fn bottleneck_dim() -> usize {
+    256
+}
+fn yes() -> bool {
+    true
+}
+fn student_temp() -> f64 {
+    0.1
+}
+fn teacher_temp() -> f64 {
+    0.04
+}
+fn center_momentum() -> f64 {
+    0.9
+}
+
+impl Config {
+    fn check(&self) -> Result<()> {
+        for (key, value) in [
+            ("student_temp", self.student_temp),
+            ("teacher_temp", self.teacher_temp),
+            ("warmup_teacher_temp", self.warmup_teacher_temp),
+        ] {
+            if value.is_nan() || value <= 0.0 {
+                refuse!("dino: {key} is {value}; expected a number above 0");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.center_momentum) {
+            refuse!("dino: center_momentum is {}; expected 0 to 1", self.center_momentum);
+        }
+        if self.out_dim < 2 || self.hidden_dim == 0 || self.bottleneck_dim == 0 {
+            refuse!("dino: out_dim must be at least 2, hidden_dim and bottleneck_dim at least 1");
+        }
+        Ok(())
+    }
+
+    /// Linear from the warm-up's start to its end over its epochs, then constant.
+    fn teacher_temp_at(&self, epoch: usize) -> f64 {
+        let warmup = self.warmup_teacher_temp_epochs;
+        if epoch >= warmup {
+            return self.teacher_temp;
+        }
+        let share = if warmup > 1 { epoch as f64 / (warmup - 1) as f64 } else { 0.0 };
+        self.warmup_teacher_temp + share * (self.teacher_temp - self.warmup_teacher_temp)
+    }
+}
+
+/// Projections of both networks, and a centre for each teacher branch that is a target.
+pub struct Dino {
+    config: Config,
+    edges: Vec<Edge>,
+    reduction: Reduction,
+    student: Projections,
+    teacher: Projections,
+    centres: BTreeMap<String, Centre>,
+}
+
+/// Student logits of one branch.
+struct Logits {
+    /// (G, B, K).
+    global: Tensor,
+    /// (L, B, K).
+    local: Option<Tensor>,
+}
+
+impl Objective for Dino {
+    type Config = Config;
+
+    fn recipe() -> Value {
+        recipe()
+    }
+
+    fn new(config: Config, setup: &ObjectiveSetup<'_>) -> Result<Self> {
+        config.check()?;
+        if let Some(edge) = setup.edges.iter().find(|edge| edge.level == Level::Patch) {
+            refuse!(
+                "dino compares images only; the edge {} -> {} is of level \"patch\": remove it, or \
+                 use an objective with patch targets such as ibot",
+                edge.teacher,
+                edge.student
+            );
+        }
+        let targets: BTreeSet<&str> =
+            setup.edges.iter().map(|edge| edge.teacher.as_str()).collect();
+        let centre = |branch: &&str| {
+            let centre = Centre::new(branch, config.out_dim, config.center_momentum, &setup.state)?;
+            Ok(((*branch).to_owned(), centre))
+        };
+        Ok(Self {
+            student: Projections::new(&config, setup, &setup.student)?,
+            teacher: Projections::new(&config, setup, &setup.teacher)?,
+            centres: targets.iter().map(centre).collect::<Result<_>>()?,
+            edges: setup.edges.clone(),
+            reduction: setup.reduction,
+            config,
+        })
+    }
+
+    fn step(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<Loss> {
+        let targets = self.targets(cx, views)?;
+        let predictions = self.predictions(cx, views)?;
+        let mut parts = BTreeMap::new();
+        let mut terms = Vec::new();
+        for edge in &self.edges {
+            let term = self.term(&targets[&edge.teacher], &predictions[&edge.student])?;
+            parts.insert(format!("{}->{}", edge.teacher, edge.student), term.clone());
+            terms.push((edge, term));
+        }
+        let metrics = if cx.info.log { diagnostics(&targets)? } else { BTreeMap::new() };
+        Ok(Loss { total: reduce_edges(&terms, self.reduction)?, parts, metrics })
+    }
+
+    fn after_step(&mut self, cx: &StepContext<'_>) -> Result<()> {
+        self.centres.values_mut().try_for_each(|centre| centre.update(cx.context()))
+    }
+}
+
+impl Dino {
+    /// The teacher's assignments of the global crops, (G, B, K) by branch.
+    fn targets(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<String, Tensor>> {
+        let dims = views.global.dims();
+        let (crops, batch) = (dims[0], dims[1]);
+        let branches: Vec<&str> = self.centres.keys().map(String::as_str).collect();
+        let encoded = cx.teacher().encode(&views.global.flatten(0, 1)?, &branches, None)?;
+        let temperature = self.config.teacher_temp_at(cx.info.epoch);
+        let mut targets = BTreeMap::new();
+        for (branch, centre) in &mut self.centres {
+            let logits = self.teacher.forward(branch, &encoded.get(branch)?.image)?.detach()?;
+            let assignment = centre.sharpen(&logits, temperature)?;
+            centre.observe(&logits)?;
+            targets
+                .insert(branch.clone(), assignment.reshape((crops, batch, self.config.out_dim))?);
+        }
+        Ok(targets)
+    }
+
+    /// The student's logits of all crops by branch; one forward pass per resolution.
+    fn predictions(&self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<String, Logits>> {
+        let branches: BTreeSet<&str> =
+            self.edges.iter().map(|edge| edge.student.as_str()).collect();
+        let branches: Vec<&str> = branches.into_iter().collect();
+        let encode = |crops: &Tensor| -> Result<BTreeMap<&str, Tensor>> {
+            let dims = crops.dims();
+            let encoded = cx.student().encode(&crops.flatten(0, 1)?, &branches, None)?;
+            let mut logits = BTreeMap::new();
+            for branch in &branches {
+                let rows = self.student.forward(branch, &encoded.get(branch)?.image)?;
+                logits.insert(*branch, rows.reshape((dims[0], dims[1], self.config.out_dim))?);
+            }
+            Ok(logits)
+        };
+        let mut global = encode(&views.global)?;
+        let mut local = views.local.as_ref().map(encode).transpose()?;
+        Ok(branches
+            .iter()
+            .filter_map(|branch| {
+                let logits = Logits {
+                    global: global.remove(branch)?,
+                    local: local.as_mut().and_then(|local| local.remove(branch)),
+                };
+                Some(((*branch).to_owned(), logits))
+            })
+            .collect())
+    }
+
+    /// Mean over the pairs (teacher crop q, student crop v), q != v, of the batch's mean cross-entropy.
+    ///
+    /// Cross-entropy is linear in its target, so the crops q that a student crop v is compared with
+    /// enter as their mean: one term per v instead of one per pair.
+    fn term(&self, targets: &Tensor, predictions: &Logits) -> Result<Tensor> {
+        let crops = targets.dims()[0];
+        let locals = predictions.local.as_ref().map_or(0, |local| local.dims()[0]);
+        let pairs = crops * (crops + locals - 1);
+        if pairs == 0 {
+            refuse!("dino: one global crop and no local crop make no pair of views");
+        }
+        let all = targets.sum(&[0], true)?;
+        let mut total: Option<Tensor> = None;
+        if crops > 1 {
+            let others = all.sub(targets)?.scale(1.0 / (crops - 1) as f64)?;
+            let loss = self.cross_entropy(&predictions.global, &others)?;
+            total = Some(loss.scale((crops * (crops - 1)) as f64 / pairs as f64)?);
+        }
+        if let Some(local) = &predictions.local {
+            let mean = all.scale(1.0 / crops as f64)?.broadcast_to(local.dims())?;
+            let loss = self.cross_entropy(local, &mean)?;
+            let loss = loss.scale((crops * locals) as f64 / pairs as f64)?;
+            total = Some(match total {
+                Some(sum) => sum.add(&loss)?,
+                None => loss,
+            });
+        }
+        match total {
+            Some(total) => Ok(total),
+            None => refuse!("dino: no pair of views"),
+        }
+    }
+
+    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> Result<Tensor> {
+        logits.soft_cross_entropy(target, self.config.student_temp)?.mean_all()
+    }
+}
+
+/// What tells of collapse: entropy of single assignments (0: one prototype each) and of their mean
+/// (0: the same prototype for all; at most log K).
+fn diagnostics(targets: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    let entropy = |p: &Tensor| -> Result<Tensor> {
+        p.mul(&p.clamp(1e-12, 1.0)?.log()?)?.sum(&[-1], false)?.mean_all()?.neg()
+    };
+    let mut metrics = BTreeMap::new();
+    for (branch, target) in targets {
+        metrics.insert(format!("teacher_entropy.{branch}"), entropy(target)?);
+        metrics.insert(format!("mean_entropy.{branch}"), entropy(&target.mean(&[0, 1], false)?)?);
+    }
+    Ok(metrics)
+}

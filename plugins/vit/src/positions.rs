@@ -1,0 +1,40 @@
+//! Learned positions, resized to the grid of the images at hand.
+
+use hssl_plugin_api::{Op, ResizeMode, Result, Tensor};
+
+use crate::config::PosEmbedResize;
+
+/// `pos_embed` (1, 1 + n*n, C) for a grid of `rows` x `columns`: (1, 1 + rows*columns, C). The
+/// position of the class token stays as it is.
+pub fn for_grid(
+    pos_embed: &Tensor,
+    built: usize,
+    [rows, columns]: [usize; 2],
+    resize: PosEmbedResize,
+    training: bool,
+) -> Result<Tensor> {
+    if rows == built && columns == built {
+        return Ok(pos_embed.clone());
+    }
+    let (_, tokens, width) = pos_embed.dims3()?;
+    let class = pos_embed.narrow(1, 0, 1)?;
+    let patches = pos_embed.narrow(1, 1, tokens - 1)?.reshape((1, built, built, width))?;
+    let dino = match resize {
+        PosEmbedResize::Dino => true,
+        PosEmbedResize::Timm => false,
+        PosEmbedResize::Auto => training,
+    };
+    // DINO guards the output size against rounding by adding 0.1 to the number of cells; PyTorch
+    // then samples with that scale, so it shows in the numbers.
+    let scale = |cells: usize| if dino { (cells as f64 + 0.1) / built as f64 } else { 0.0 };
+    let op = Op::Resize {
+        output: [rows, columns],
+        mode: ResizeMode::Bicubic,
+        align_corners: false,
+        antialias: !dino,
+        scale_h: scale(rows),
+        scale_w: scale(columns),
+    };
+    let patches = patches.with_optional(&op, &[], &[])?.reshape((1, rows * columns, width))?;
+    Tensor::cat(&[&class, &patches], 1)
+}

@@ -61,7 +61,7 @@ fn colour_operations_are_pils() {
 #[test]
 fn blur_is_pils() {
     for sigma in [0.1, 0.4, 0.8, 1.3, 2.0] {
-        check(&format!("blur_{sigma}"), 1, |image| {
+        check(&format!("blur_{sigma:?}"), 0, |image| {
             gaussian_blur(image, sigma, &mut BlurWork::default());
         });
     }
@@ -82,7 +82,7 @@ fn crops_and_resizes_are_pils() {
             _ => Interpolation::Bilinear,
         };
         let name = format!("crop_{filter}_{top}_{left}_{height}_{width}_{out}_{out}");
-        check(&name, 1, |image| {
+        check(&name, 0, |image| {
             let mut resized = Image::new(out, out);
             let crop = CropBox { left, top, width, height };
             Resizer::new().resize(image, crop, interpolation, &mut resized);
@@ -94,7 +94,7 @@ fn crops_and_resizes_are_pils() {
 #[test]
 fn evaluation_crops_as_torchvision() {
     for (resize, crop) in [(24, 20), (31, 31), (33, 26), (40, 0), (16, 24), (0, 27)] {
-        check(&format!("eval_{resize}_{crop}"), 1, |image| {
+        check(&format!("eval_{resize}_{crop}"), 0, |image| {
             // Mean 0 and deviation 1/255 give the pixels back.
             let std = [1.0 / 255.0; 3];
             let transform =
@@ -144,9 +144,13 @@ fn odd_images_decode_as_in_pil() {
         }
         let expected = read(&fixture(&format!("odd/{name}.expected.png")));
         let (largest, mean) = difference(&read(&path), &expected);
-        // JPEG decoders may round differently.
-        let (most, mean_most) = if name.ends_with(".jpg") { (6, 1.0) } else { (0, 0.0) };
-        println!("{name}: {largest} {mean:.3}");
+        // JPEG decoders round differently, and differ at the right and lower edge where chroma is
+        // subsampled and the size is no multiple of 16.
+        let (most, mean_most) = match name.as_str() {
+            "subsampled.jpg" => (20, 0.5),
+            name if name.ends_with(".jpg") => (4, 0.5),
+            _ => (0, 0.0),
+        };
         assert!(largest <= most && mean <= mean_most, "{name}: off by {largest}, mean {mean:.3}");
         checked += 1;
     }

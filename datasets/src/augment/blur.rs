@@ -2,6 +2,7 @@
 //! in each direction, rounded to 8 bits after each (Gwosdek et al., "Theoretical foundations of
 //! Gaussian convolution by extended box filtering", 2011).
 
+use super::transpose::transpose;
 use super::vectorise::vectorised;
 use crate::Image;
 
@@ -17,11 +18,11 @@ pub fn gaussian_blur(image: &mut Image, sigma: f32, work: &mut BlurWork) {
     // Both directions run down the columns, where neighbours in memory share each step, so the
     // compiler vectorises it. The first turns the image, the second turns it back.
     for (width, height) in [(image.width, image.height), (image.height, image.width)] {
-        transpose(&image.data, width, height, &mut work.turned);
+        work.turned.resize(image.data.len(), 0);
+        transpose(&image.data, width * 3, width, height, &mut work.turned);
         std::mem::swap(&mut image.data, &mut work.turned);
         let row = height * 3;
         for _ in 0..PASSES {
-            work.turned.resize(image.data.len(), 0);
             let BlurWork { turned, sums } = work;
             vectorised(
                 #[inline(always)]
@@ -100,22 +101,6 @@ fn box_blur(
             let outer = u32::from(*above) + u32::from(*below);
             *out = ((*sum * full + outer * partial + (1 << 23)) >> 24) as u8;
             *sum = *sum + u32::from(*below) - u32::from(*leaving);
-        }
-    }
-}
-
-/// Rows become columns.
-fn transpose(source: &[u8], width: usize, height: usize, target: &mut Vec<u8>) {
-    const TILE: usize = 16;
-    target.resize(source.len(), 0);
-    for top in (0..height).step_by(TILE) {
-        for left in (0..width).step_by(TILE) {
-            for x in left..(left + TILE).min(width) {
-                for y in top..(top + TILE).min(height) {
-                    let (from, to) = ((y * width + x) * 3, (x * height + y) * 3);
-                    target[to..to + 3].copy_from_slice(&source[from..from + 3]);
-                }
-            }
         }
     }
 }

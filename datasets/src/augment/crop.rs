@@ -66,14 +66,7 @@ pub fn centre_crop(width: usize, height: usize, size: usize) -> CropBox {
 
 /// Mirrors left and right.
 pub fn flip_horizontal(image: &mut Image) {
-    for row in image.data.chunks_exact_mut(image.width * 3) {
-        let (mut left, mut right) = (0, row.len().saturating_sub(3));
-        while left < right {
-            for channel in 0..3 {
-                row.swap(left + channel, right + channel);
-            }
-            left += 3;
-            right -= 3;
-        }
+    for row in image.data.chunks_exact_mut(image.width.max(1) * 3) {
+        row.as_chunks_mut::<3>().0.reverse();
     }
 }

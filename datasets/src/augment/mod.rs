@@ -12,6 +12,7 @@ mod normalise;
 mod probe;
 mod resize;
 mod transform;
+mod transpose;
 mod vectorise;
 
 pub use blur::{BlurWork, gaussian_blur};

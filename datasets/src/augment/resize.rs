@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::crop::CropBox;
+use super::transpose::transpose;
 use super::vectorise::vectorised;
 use crate::Image;
 
@@ -110,18 +111,12 @@ impl Weights {
     }
 }
 
-#[inline(always)]
-fn rounded(sum: i32) -> u8 {
-    ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
-}
-
 /// Resizes crops of images. Keeps its working memory between calls.
 #[derive(Default)]
 pub struct Resizer {
     weights: Weights,
-    /// The crop, resized along its rows.
-    rows: Vec<u8>,
-    sums: Vec<i32>,
+    /// The image between two steps, turned or upright.
+    buffers: [Vec<u8>; 2],
 }
 
 impl Resizer {
@@ -149,65 +144,77 @@ impl Resizer {
             image.height
         );
         assert!(crop.width * crop.height * out.width * out.height > 0, "an empty resize");
-        let Self { weights, rows, sums } = self;
-        let source = (0..crop.height).map(|y| {
-            let start = ((crop.top + y) * image.width + crop.left) * 3;
-            &image.data[start..start + crop.width * 3]
-        });
-        let vertical = crop.height != out.height;
-        let target = if vertical { &mut *rows } else { &mut out.data };
-        target.resize(crop.height * out.width * 3, 0);
-        let lines = source.zip(target.chunks_exact_mut(out.width * 3));
+        let Self { weights, buffers: [turned, upright] } = self;
+        let stride = image.width * 3;
+        let source = &image.data[crop.top * stride + crop.left * 3..];
+        upright.resize(crop.height * out.width * 3, 0);
         if crop.width == out.width {
-            lines.for_each(|(from, to)| to.copy_from_slice(from));
+            for (to, from) in upright.chunks_exact_mut(out.width * 3).zip(source.chunks(stride)) {
+                to.copy_from_slice(&from[..out.width * 3]);
+            }
         } else {
+            // Along the rows means along the columns of the turned image, where neighbours in
+            // memory share each weight and vector instructions fit.
+            let before = crop.width * crop.height * 3;
+            let after = out.width * crop.height * 3;
+            turned.resize(before + after, 0);
+            let (before, after) = turned.split_at_mut(before);
+            transpose(source, stride, crop.width, crop.height, before);
             weights.prepare(crop.width, out.width, interpolation);
-            vectorised(
-                #[inline(always)]
-                || lines.for_each(|(from, to)| along_row(from, weights, to)),
-            );
+            along_columns(before, crop.height * 3, weights, after);
+            transpose(after, crop.height * 3, crop.height, out.width, upright);
         }
-        if vertical {
+        if crop.height == out.height {
+            out.data.copy_from_slice(upright);
+        } else {
             weights.prepare(crop.height, out.height, interpolation);
-            sums.resize(out.width * 3, 0);
-            let lines = out.data.chunks_exact_mut(out.width * 3).enumerate();
-            vectorised(
-                #[inline(always)]
-                || lines.for_each(|(y, to)| along_columns(rows, weights.of(y), sums, to)),
-            );
+            along_columns(upright, out.width * 3, weights, &mut out.data);
         }
     }
 }
 
-/// One row at its new width.
+/// Each row of `to` as a weighted sum of the rows of `from`; all rows are `row` bytes.
+fn along_columns(from: &[u8], row: usize, weights: &Weights, to: &mut [u8]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (position, out) in to.chunks_exact_mut(row).enumerate() {
+                let (first, values) = weights.of(position);
+                weighted_sum(&from[first * row..], row, values, out);
+            }
+        },
+    );
+}
+
 #[inline(always)]
-fn along_row(from: &[u8], weights: &Weights, to: &mut [u8]) {
-    for (position, out) in to.chunks_exact_mut(3).enumerate() {
-        let (first, values) = weights.of(position);
-        let mut sums = [0i32; 3];
-        let pixels = from[first * 3..][..values.len() * 3].chunks_exact(3);
-        for (pixel, weight) in pixels.zip(values) {
-            for (sum, value) in sums.iter_mut().zip(pixel) {
+fn weighted_sum(rows: &[u8], row: usize, weights: &[i32], out: &mut [u8]) {
+    /// Sums that stay in registers.
+    const LANES: usize = 64;
+    let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    let start_of_rest = blocks.len() * LANES;
+    for (block, out) in blocks.iter_mut().enumerate() {
+        let mut sums = [1i32 << (PRECISION - 1); LANES];
+        for (tap, weight) in weights.iter().enumerate() {
+            let values = &rows[tap * row + block * LANES..][..LANES];
+            for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += i32::from(*value) * weight;
             }
         }
         for (out, sum) in out.iter_mut().zip(sums) {
-            *out = rounded(sum);
+            *out = (sum >> PRECISION).clamp(0, 255) as u8;
         }
     }
-}
-
-/// One row at the new height: a weighted sum of rows, whose values share each weight.
-#[inline(always)]
-fn along_columns(rows: &[u8], (first, values): (usize, &[i32]), sums: &mut [i32], to: &mut [u8]) {
-    let width = to.len();
-    sums.fill(0);
-    for (row, weight) in rows[first * width..].chunks_exact(width).zip(values) {
-        for (sum, value) in sums.iter_mut().zip(row) {
+    if rest.is_empty() {
+        return;
+    }
+    let mut sums = [1i32 << (PRECISION - 1); LANES];
+    for (tap, weight) in weights.iter().enumerate() {
+        let values = &rows[tap * row + start_of_rest..][..rest.len()];
+        for (sum, value) in sums.iter_mut().zip(values) {
             *sum += i32::from(*value) * weight;
         }
     }
-    for (out, sum) in to.iter_mut().zip(sums) {
-        *out = rounded(*sum);
+    for (out, sum) in rest.iter_mut().zip(sums) {
+        *out = (sum >> PRECISION).clamp(0, 255) as u8;
     }
 }

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use crate::abi::{self, Host, Message, method, root};
 use crate::component::BranchSpec;
 use crate::component::{
-    Backbone, BackboneSetup, ComponentManifest, Edge, Evaluation, Evaluator, Head, HeadInput, Kind,
-    Manifest, Objective, ObjectiveSetup, Reduction, Request, StepContext, StepInfo, Views,
+    Backbone, BackboneSetup, Capability, ComponentManifest, Edge, Evaluation, Evaluator, Head,
+    HeadInput, Kind, Manifest, Objective, ObjectiveSetup, Reduction, Request, StepContext,
+    StepInfo, Views,
 };
 use crate::context::text;
 use crate::wire::Envelope;
@@ -30,6 +31,7 @@ pub struct Component {
     kind: Kind,
     description: &'static str,
     config: fn() -> serde_json::Value,
+    capabilities: fn() -> Vec<Capability>,
     recipe: fn() -> serde_json::Value,
     create: Create,
 }
@@ -56,6 +58,7 @@ impl Component {
             kind: Kind::Backbone,
             description,
             config: schema::<T::Config>,
+            capabilities: T::capabilities,
             recipe: nothing,
             create: create_backbone::<T>,
         }
@@ -68,6 +71,7 @@ impl Component {
             kind: Kind::Head,
             description,
             config: schema::<T::Config>,
+            capabilities: Vec::new,
             recipe: nothing,
             create: create_head::<T>,
         }
@@ -80,6 +84,7 @@ impl Component {
             kind: Kind::Objective,
             description,
             config: schema::<T::Config>,
+            capabilities: T::needs,
             recipe: T::recipe,
             create: create_objective::<T>,
         }
@@ -92,6 +97,7 @@ impl Component {
             kind: Kind::Evaluator,
             description,
             config: schema::<T::Config>,
+            capabilities: Vec::new,
             recipe: nothing,
             create: create_evaluator::<T>,
         }
@@ -218,7 +224,6 @@ impl<T: Head> Instance for HeadInstance<T> {
 impl<T: Objective> Instance for ObjectiveInstance<T> {
     fn call(&mut self, cx: &Context<'_>, method: u32, request: Envelope) -> Result<Envelope> {
         match method {
-            method::component::SPEC => Envelope::new(&self.0.needs()),
             method::component::STEP => {
                 let info: StepInfo = request.read()?;
                 let views = Views {
@@ -310,6 +315,7 @@ pub unsafe fn manifest(table: &'static [Component], reply: *mut c_void) -> i32 {
                 name: component.name.into(),
                 description: component.description.into(),
                 config: (component.config)(),
+                capabilities: (component.capabilities)(),
                 recipe: (component.recipe)(),
             })
             .collect();

@@ -15,7 +15,10 @@ pub trait Backbone: Send + Sized + 'static {
     /// Builds the model; parameters carry timm's names (torchvision's for ResNet).
     fn new(config: Self::Config, setup: &BackboneSetup, params: &Params<'_>) -> Result<Self>;
 
-    /// Widths, strides and capabilities.
+    /// What it can do beyond encoding plain images, whatever its configuration.
+    fn capabilities() -> Vec<Capability>;
+
+    /// Widths and strides.
     fn spec(&self) -> BackboneSpec;
 
     /// Sets the rate of stochastic depth of each block; the host computes the ramp over base and head.
@@ -53,6 +56,21 @@ pub enum Capability {
     Stages,
 }
 
+impl Capability {
+    /// Completes "a backbone that can ...".
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::MaskReplace => "replace masked patches by a token",
+            Self::DropTokens => "encode a subset of the patches",
+            Self::Attention => "return its attention",
+            Self::AnySize => "take images of any size",
+            Self::ClassToken => "keep a class token apart from its map",
+            Self::Layers => "return intermediate layers",
+            Self::Stages => "return a pyramid of stages",
+        }
+    }
+}
+
 /// One resolution of a backbone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageSpec {
@@ -73,8 +91,6 @@ pub struct BackboneSpec {
     pub stages: Vec<StageSpec>,
     /// Image size that it is built for.
     pub image_size: usize,
-    /// What it can do.
-    pub capabilities: Vec<Capability>,
 }
 
 /// What is asked of a forward pass beside the features.

@@ -69,6 +69,9 @@ pub struct ComponentManifest {
     pub description: String,
     /// JSON schema of its configuration section.
     pub config: serde_json::Value,
+    /// Backbones: what they can do; objectives: what they need.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
     /// Objectives: defaults for the other sections of a run's configuration.
     #[serde(default)]
     pub recipe: serde_json::Value,

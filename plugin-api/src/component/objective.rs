@@ -21,13 +21,13 @@ pub trait Objective: Send + Sized + 'static {
         serde_json::Value::Null
     }
 
-    /// Builds projections and buffers.
-    fn new(config: Self::Config, setup: &ObjectiveSetup<'_>) -> Result<Self>;
-
-    /// What it needs of the backbone, checked before anything trains.
-    fn needs(&self) -> Vec<Capability> {
+    /// What it needs of the backbone, checked before anything is built.
+    fn needs() -> Vec<Capability> {
         Vec::new()
     }
+
+    /// Builds projections and buffers.
+    fn new(config: Self::Config, setup: &ObjectiveSetup<'_>) -> Result<Self>;
 
     /// The loss of one batch.
     fn step(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<Loss>;

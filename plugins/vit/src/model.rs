@@ -101,20 +101,23 @@ impl Backbone for VisionTransformer {
         })
     }
 
+    fn capabilities() -> Vec<Capability> {
+        vec![
+            Capability::MaskReplace,
+            Capability::Attention,
+            Capability::AnySize,
+            Capability::ClassToken,
+            Capability::Layers,
+            Capability::Stages,
+        ]
+    }
+
     fn spec(&self) -> BackboneSpec {
         BackboneSpec {
             width: self.sizes.width,
             blocks: self.sizes.depth,
             stages: vec![StageSpec { stride: self.sizes.patch, width: self.sizes.width }],
             image_size: self.sizes.image,
-            capabilities: vec![
-                Capability::MaskReplace,
-                Capability::Attention,
-                Capability::AnySize,
-                Capability::ClassToken,
-                Capability::Layers,
-                Capability::Stages,
-            ],
         }
     }
 

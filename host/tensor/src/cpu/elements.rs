@@ -57,14 +57,16 @@ pub trait Acc:
 }
 
 macro_rules! acc {
-    ($type:ty, $exp:path, $erf:path) => {
+    ($type:ty, $exp:path, $erf:path, $tanh:path) => {
         impl Acc for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LOWEST: Self = <$type>::NEG_INFINITY;
+            #[inline(always)]
             fn of(value: f64) -> Self {
                 value as $type
             }
+            #[inline(always)]
             fn f64(self) -> f64 {
                 f64::from(self)
             }
@@ -72,38 +74,45 @@ macro_rules! acc {
             fn exp(self) -> Self {
                 $exp(self)
             }
+            #[inline(always)]
             fn ln(self) -> Self {
                 <$type>::ln(self)
             }
+            #[inline(always)]
             fn sqrt(self) -> Self {
                 <$type>::sqrt(self)
             }
+            #[inline(always)]
             fn tanh(self) -> Self {
-                <$type>::tanh(self)
+                $tanh(self)
             }
             #[inline(always)]
             fn erf(self) -> Self {
                 $erf(self)
             }
+            #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 self * a + b
             }
+            #[inline(always)]
             fn max(self, other: Self) -> Self {
                 <$type>::max(self, other)
             }
         }
     };
 }
-acc!(f32, math::exp, math::erf);
-acc!(f64, f64::exp, candle_core::cpu::erf::erf_f64);
+acc!(f32, math::exp, math::erf, math::tanh);
+acc!(f64, f64::exp, candle_core::cpu::erf::erf_f64, f64::tanh);
 
 macro_rules! real {
     ($type:ty, $acc:ty, $widen:expr, $round:expr) => {
         impl Real for $type {
             type Acc = $acc;
+            #[inline(always)]
             fn acc(self) -> $acc {
                 $widen(self)
             }
+            #[inline(always)]
             fn round(acc: $acc) -> Self {
                 $round(acc)
             }

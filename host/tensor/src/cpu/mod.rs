@@ -5,11 +5,13 @@ mod gemm;
 pub mod math;
 mod parallel;
 mod pointwise;
+mod reduce;
 
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, matmul_into};
 pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
-pub use pointwise::{map, zip_map};
+pub use pointwise::{map, zip, zip_map, zip3};
+pub use reduce::{sum, sum_terms};
 
 /// Runs `$body` with `$type` bound to the element type of a float array.
 #[macro_export]

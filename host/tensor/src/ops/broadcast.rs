@@ -1,6 +1,10 @@
-//! Broadcasting and its adjoint.
+//! Broadcasting, its adjoint, and the arithmetic of two operands.
 
-use crate::{Array, DType, Error, Result};
+use std::ops::{Add, Div, Mul, Sub};
+
+use super::sum::total;
+use crate::cpu;
+use crate::{Array, DType, Error, Result, with_real};
 
 /// The shape in which two shapes meet (NumPy rules).
 pub(crate) fn shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
@@ -20,22 +24,14 @@ pub(crate) fn shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<us
 
 /// Sums a gradient over the dimensions that `shape` was broadcast along, and casts it to `dtype`.
 pub(crate) fn reduce_to(grad: &Array, shape: &[usize], dtype: DType) -> Result<Array> {
-    let mut grad = grad.clone();
-    if grad.dims() != shape {
-        let lead = grad.rank() - shape.len();
-        let dims: Vec<usize> = (0..grad.rank())
-            .filter(|axis| *axis < lead || (shape[*axis - lead] == 1 && grad.dims()[*axis] != 1))
-            .collect();
-        if !dims.is_empty() {
-            // Sums of bf16 lose digits with every term.
-            if grad.dtype() != DType::F64 {
-                grad = grad.to_dtype(DType::F32)?;
-            }
-            grad = grad.sum_keepdim(dims)?;
-        }
-        grad = grad.reshape(shape)?;
+    if grad.dims() == shape {
+        return Ok(grad.to_dtype(dtype)?);
     }
-    Ok(grad.to_dtype(dtype)?)
+    let lead = grad.rank() - shape.len();
+    let dims: Vec<usize> = (0..grad.rank())
+        .filter(|axis| *axis < lead || (shape[*axis - lead] == 1 && grad.dims()[*axis] != 1))
+        .collect();
+    Ok(total("broadcast", grad, &dims, 1.0)?.reshape(shape)?.to_dtype(dtype)?)
 }
 
 /// The float type in which two operands meet.
@@ -56,4 +52,95 @@ pub(crate) fn promote(a: &Array, b: &Array) -> Result<(Array, Array)> {
         _ => db,
     };
     Ok((a.to_dtype(dtype)?, b.to_dtype(dtype)?))
+}
+
+/// Both operands in one type and one shape; what is repeated is not copied.
+pub(crate) fn meet(op: &'static str, a: &Array, b: &Array) -> Result<(Array, Array)> {
+    let shape = shape(op, a.dims(), b.dims())?;
+    let (a, b) = promote(a, b)?;
+    Ok((a.broadcast_as(shape.as_slice())?, b.broadcast_as(shape.as_slice())?))
+}
+
+/// An operation of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+/// a + b, a - b, a * b or a / b; shapes broadcast, types are promoted. Integers wrap around.
+///
+/// # Errors
+/// The shapes do not broadcast, or integers are to be divided.
+pub(crate) fn arithmetic(kind: Arithmetic, a: &Array, b: &Array) -> Result<Array> {
+    let op = match kind {
+        Arithmetic::Add => "Add",
+        Arithmetic::Sub => "Sub",
+        Arithmetic::Mul => "Mul",
+        Arithmetic::Div => "Div",
+    };
+    let (a, b) = meet(op, a, b)?;
+    let dtype = a.dtype();
+    if !dtype.is_float() && kind == Arithmetic::Div {
+        return Err(Error::Type { op, found: dtype, expected: "floats on one side at least" });
+    }
+    macro_rules! wrapping {
+        ($type:ty) => {
+            match kind {
+                Arithmetic::Add => cpu::zip(&a, &b, <$type>::wrapping_add),
+                Arithmetic::Sub => cpu::zip(&a, &b, <$type>::wrapping_sub),
+                _ => cpu::zip(&a, &b, <$type>::wrapping_mul),
+            }
+        };
+    }
+    macro_rules! float {
+        ($f:path) => {
+            with_real!(op, dtype, T => cpu::zip_map::<T>(&a, &b, #[inline(always)] |a, b| $f(a, b)))
+        };
+    }
+    match dtype {
+        _ if !cpu::is_native(&a) => Ok(match kind {
+            Arithmetic::Add => (a + b)?,
+            Arithmetic::Sub => (a - b)?,
+            Arithmetic::Mul => (a * b)?,
+            Arithmetic::Div => (a / b)?,
+        }),
+        DType::I64 => wrapping!(i64),
+        DType::U32 => wrapping!(u32),
+        DType::U8 => wrapping!(u8),
+        _ => match kind {
+            Arithmetic::Add => float!(Add::add),
+            Arithmetic::Sub => float!(Sub::sub),
+            Arithmetic::Mul => float!(Mul::mul),
+            Arithmetic::Div => float!(Div::div),
+        },
+    }
+}
+
+/// The product of a gradient with a factor of its shape or one that broadcasts to it, summed to `shape`.
+pub(crate) fn product_to(
+    grad: &Array,
+    factor: &Array,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<Array> {
+    reduce_to(&arithmetic(Arithmetic::Mul, grad, factor)?, shape, dtype)
+}
+
+/// Refuses what is no float.
+pub(crate) fn float(op: &'static str, array: &Array) -> Result<()> {
+    match array.dtype() {
+        DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(()),
+        found => Err(Error::Type { op, found, expected: "f32, f64, bf16 or f16" }),
+    }
+}
+
+/// An array in the type in which candle's compositions compute: f32 for half types.
+pub(crate) fn wide(array: &Array) -> Result<Array> {
+    match array.dtype() {
+        DType::BF16 | DType::F16 => Ok(array.to_dtype(DType::F32)?),
+        _ => Ok(array.clone()),
+    }
 }

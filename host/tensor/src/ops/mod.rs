@@ -129,3 +129,17 @@ pub use unary::{abs, cos, exp, log, neg, sigmoid, sin, sqrt, square, tanh};
 pub use uniform::uniform;
 pub use var::var;
 pub use weight_norm::weight_norm;
+
+/// Threaded arithmetic on arrays, without history.
+pub(crate) mod array {
+    use super::broadcast::{Arithmetic, arithmetic};
+    use crate::{Array, Result};
+
+    pub(crate) use super::affine::scaled;
+    pub(crate) use super::broadcast::wide;
+
+    /// a + b.
+    pub(crate) fn sum(a: &Array, b: &Array) -> Result<Array> {
+        arithmetic(Arithmetic::Add, a, b)
+    }
+}

@@ -1,0 +1,127 @@
+//! AdamW (Loshchilov and Hutter, 2019).
+
+use super::state::{Entry, State};
+use super::{Group, Optimizer, fused, group};
+use crate::{Array, Gradients, Result};
+
+/// Adam with decoupled weight decay, as `torch.optim.AdamW`:
+/// p <- p (1 - lr wd); m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
+/// p <- p - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps).
+#[derive(Debug)]
+pub struct AdamW {
+    groups: Vec<Group>,
+    betas: (f64, f64),
+    eps: f64,
+    state: State<2>,
+}
+
+impl AdamW {
+    /// betas (0.9, 0.999), eps 1e-8.
+    ///
+    /// # Errors
+    /// Two parameters have one name, or one occurs twice.
+    pub fn new(groups: Vec<Group>) -> Result<Self> {
+        Self::with(groups, (0.9, 0.999), 1e-8)
+    }
+
+    /// With other moments' decays and eps.
+    ///
+    /// # Errors
+    /// As [`AdamW::new`].
+    pub fn with(groups: Vec<Group>, betas: (f64, f64), eps: f64) -> Result<Self> {
+        group::validate(&groups)?;
+        Ok(Self { groups, betas, eps, state: State::new(["exp_avg", "exp_avg_sq"]) })
+    }
+}
+
+/// The numbers of one parameter's step.
+struct Factors {
+    keep: f64,
+    beta1: f64,
+    beta2: f64,
+    /// lr / (1 - b1^t)
+    rate: f64,
+    /// sqrt(1 - b2^t)
+    correction: f64,
+    eps: f64,
+}
+
+impl Optimizer for AdamW {
+    fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    fn groups_mut(&mut self) -> &mut [Group] {
+        &mut self.groups
+    }
+
+    fn step(&mut self, gradients: &Gradients) -> Result<()> {
+        let ((beta1, beta2), eps) = (self.betas, self.eps);
+        self.state.step(&self.groups, gradients, |group, value, gradient, entry| {
+            let time = entry.step as f64;
+            let factors = Factors {
+                keep: 1.0 - group.rate() * group.weight_decay,
+                beta1,
+                beta2,
+                rate: group.rate() / (1.0 - beta1.powf(time)),
+                correction: (1.0 - beta2.powf(time)).sqrt(),
+                eps,
+            };
+            match entry.fused() {
+                Some(slots) => kernel(value, gradient, slots, &factors),
+                None => portable(value, gradient, entry, &factors),
+            }
+        })
+    }
+
+    fn state(&self) -> Result<Vec<(String, Array)>> {
+        self.state.export(&self.groups)
+    }
+
+    fn load_state(&mut self, state: &[(String, Array)]) -> Result<()> {
+        self.state.import(&self.groups, state)
+    }
+}
+
+fn kernel(
+    value: &Array,
+    gradient: &Array,
+    slots: [&mut [f32]; 2],
+    factors: &Factors,
+) -> Result<Array> {
+    let (keep, rate) = (factors.keep as f32, factors.rate as f32);
+    let (new1, beta2, new2) =
+        ((1.0 - factors.beta1) as f32, factors.beta2 as f32, (1.0 - factors.beta2) as f32);
+    let (correction, eps) = (factors.correction as f32, factors.eps as f32);
+    fused::update(
+        value,
+        gradient,
+        slots,
+        #[inline(always)]
+        |new, old, gradient, [first, second]| {
+            let moments = first.iter_mut().zip(second);
+            for (((new, old), g), (m, v)) in new.iter_mut().zip(old).zip(gradient).zip(moments) {
+                *m += (g - *m) * new1;
+                *v = *v * beta2 + g * g * new2;
+                *new = old * keep - rate * (*m / (v.sqrt() / correction + eps));
+            }
+        },
+    )
+}
+
+fn portable(
+    value: &Array,
+    gradient: &Array,
+    entry: &mut Entry<2>,
+    factors: &Factors,
+) -> Result<Array> {
+    let dtype = fused::working_type(value.dtype());
+    let (value, gradient) = (value.to_dtype(dtype)?, gradient.to_dtype(dtype)?);
+    let [first, second] = entry.arrays(&value)?;
+    let first = ((first * factors.beta1)? + (&gradient * (1.0 - factors.beta1))?)?;
+    let second = ((second * factors.beta2)? + (gradient.sqr()? * (1.0 - factors.beta2))?)?;
+    let scale = second.sqrt()?.affine(1.0 / factors.correction, factors.eps)?;
+    let new = ((value * factors.keep)? - ((&first / scale)? * factors.rate)?)?;
+    entry.set_arrays([first, second]);
+    Ok(new)
+}

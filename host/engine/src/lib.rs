@@ -1,3 +1,4 @@
 //! The training and evaluation engine.
 
 pub mod config;
+pub mod events;

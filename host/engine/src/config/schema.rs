@@ -199,4 +199,7 @@ pub struct EvalConfig {
     pub crop: usize,
     /// Images encoded at a time.
     pub batch_size: usize,
+    /// Evaluations that `hssl eval` runs, by name.
+    #[serde(default)]
+    pub evaluators: BTreeMap<String, ComponentConfig>,
 }

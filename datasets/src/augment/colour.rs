@@ -70,61 +70,84 @@ pub fn adjust_hue(image: &mut Image, shift: f32) {
     vectorised(
         #[inline(always)]
         || {
-            for pixel in data.chunks_exact_mut(3) {
-                let (h, s, v) = rgb_to_hsv(pixel[0], pixel[1], pixel[2]);
-                let h = (i32::from(h) + shift) as u8;
-                let (r, g, b) = hsv_to_rgb(h, s, v);
-                pixel.copy_from_slice(&[r, g, b]);
+            // Blocks with a plane for each channel, so that vector units get whole registers.
+            for block in data.chunks_mut(BLOCK * 3) {
+                let mut planes = [[0u8; BLOCK]; 3];
+                for (at, pixel) in block.chunks_exact(3).enumerate() {
+                    (planes[0][at], planes[1][at], planes[2][at]) = (pixel[0], pixel[1], pixel[2]);
+                }
+                for at in 0..BLOCK {
+                    let (r, g, b) = (planes[0][at], planes[1][at], planes[2][at]);
+                    let (h, s, v) = rgb_to_hsv(r, g, b);
+                    let turned = ((h as i32 + shift) & 0xff) as f64;
+                    (planes[0][at], planes[1][at], planes[2][at]) = hsv_to_rgb(turned, s, v);
+                }
+                for (at, pixel) in block.chunks_exact_mut(3).enumerate() {
+                    pixel.copy_from_slice(&[planes[0][at], planes[1][at], planes[2][at]]);
+                }
             }
         },
     );
 }
 
-/// PIL's `RGB` to `HSV`, all in 0..=255.
+/// Pixels that [`adjust_hue`] takes at a time.
+const BLOCK: usize = 64;
+
+/// The whole part of a float in 0..2^20: beside 2^52 the low bits are the integer, a conversion
+/// that vector units do fast.
 #[inline(always)]
-fn rgb_to_hsv(r: u8, g: u8, b: u8) -> (u8, u8, u8) {
+fn whole(value: f64) -> u32 {
+    const INTEGERS: f64 = 4_503_599_627_370_496.0;
+    (value.floor() + INTEGERS).to_bits() as u32
+}
+
+/// PIL's `RGB` to `HSV`, whole numbers in 0..=255. Without branches; single and double precision
+/// where PIL has them, as truncation shows the difference.
+#[inline(always)]
+fn rgb_to_hsv(r: u8, g: u8, b: u8) -> (u32, f64, f64) {
+    let [r, g, b] = [r, g, b].map(|value| i32::from(value) as f32);
     let (max, min) = (r.max(g).max(b), r.min(g).min(b));
-    if max == min {
-        return (0, 0, max);
-    }
-    let range = f32::from(max) - f32::from(min);
-    let saturation = range / f32::from(max);
-    let part = |value: u8| (f32::from(max) - f32::from(value)) / range;
-    // Single and double precision where PIL has them: truncation shows the difference.
+    // 1 instead of 0: grey pixels come out with hue and saturation 0.
+    let range = (max - min).max(1.0);
+    let saturation = (max - min) / max.max(1.0);
+    let part = |value: f32| (max - value) / range;
+    let from_red = part(b) - part(g);
+    let from_green = (2.0 + f64::from(part(r)) - f64::from(part(b))) as f32;
+    let from_blue = (4.0 + f64::from(part(g)) - f64::from(part(r))) as f32;
     let sixths = if r == max {
-        part(b) - part(g)
+        from_red
     } else if g == max {
-        (2.0 + f64::from(part(r)) - f64::from(part(b))) as f32
+        from_green
     } else {
-        (4.0 + f64::from(part(g)) - f64::from(part(r))) as f32
+        from_blue
     };
     let turn = f64::from(sixths) / 6.0 + 1.0;
-    let hue = (turn - turn.floor()) as f32;
-    ((f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, max)
+    let hue = f64::from((turn - turn.floor()) as f32);
+    let saturation = (f64::from(saturation) * 255.0).floor();
+    (whole(hue * 255.0), saturation, f64::from(max))
 }
 
 /// PIL's `HSV` to `RGB`.
 #[inline(always)]
-fn hsv_to_rgb(h: u8, s: u8, v: u8) -> (u8, u8, u8) {
-    if s == 0 {
-        return (v, v, v);
-    }
-    let sixths = f64::from(h) * 6.0 / 255.0;
+fn hsv_to_rgb(h: f64, s: f64, v: f64) -> (u8, u8, u8) {
+    let sixths = h * 6.0 / 255.0;
     let sector = sixths.floor();
     let share = f64::from((sixths - sector) as f32);
-    let (value, saturation) = (f64::from(v), f64::from((f64::from(s) / 255.0) as f32));
-    let level = |cut: f64| (value * (1.0 - cut) + 0.5) as u8;
+    let saturation = f64::from((s / 255.0) as f32);
+    let level = |cut: f64| whole(v * (1.0 - cut) + 0.5);
     let p = level(saturation);
     let q = level(saturation * share);
     let t = level(saturation * (1.0 - share));
-    match sector as u32 % 6 {
-        0 => (v, t, p),
-        1 => (q, v, p),
-        2 => (p, v, t),
-        3 => (p, q, v),
-        4 => (t, p, v),
-        _ => (v, p, q),
-    }
+    let v = whole(v);
+    let pick = |levels: [u32; 6]| {
+        let mut picked = levels[0];
+        // Hue 255 is a whole turn: sector 6 is sector 0.
+        for number in 1..6 {
+            picked = if sector == number as f64 { levels[number] } else { picked };
+        }
+        picked as u8
+    };
+    (pick([v, q, p, p, t, v]), pick([t, v, v, q, p, p]), pick([p, p, t, v, v, q]))
 }
 
 /// Replaces colours by their luma.

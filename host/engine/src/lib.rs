@@ -1,4 +1,21 @@
-//! The training and evaluation engine.
+//! The engine: it composes components into networks, trains them, and evaluates what they learned.
+//!
+//! A batch's way: `hssl-datasets` makes augmented views; [`train::Learner`] hands them to the objective
+//! plugin, which asks for encodings by [`network::Network`]s (base and heads, student and teacher); the
+//! loss goes back through the tape of `hssl-tensor`; the optimizer moves the student, and the teacher
+//! follows. Afterwards [`evaluate::Evaluator`] runs evaluator plugins on the teacher's base.
 
+pub mod checkpoint;
 pub mod config;
+pub mod device;
+mod error;
+pub mod evaluate;
 pub mod events;
+pub mod network;
+pub mod parameters;
+pub mod plugin;
+pub mod run;
+pub mod supervision;
+pub mod train;
+
+pub use error::{Error, Result};

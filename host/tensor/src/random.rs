@@ -27,6 +27,11 @@ pub fn scope<T>(seed: u64, stream: u64, body: impl FnOnce() -> T) -> T {
     resume(Generator { seed, stream, word: 0 }, body)
 }
 
+/// Puts the current scope's generator at the start of a stream.
+pub fn restart(seed: u64, stream: u64) {
+    CURRENT.set(Generator { seed, stream, word: 0 });
+}
+
 /// The current generator, to be continued with [`resume`].
 pub fn snapshot() -> Generator {
     CURRENT.get()

@@ -1,0 +1,42 @@
+//! Where a run computes.
+
+use hssl_tensor::Device;
+
+use crate::error::{Error, Result};
+
+/// The device that a configuration names: `auto`, `cpu`, `cuda` or `cuda:N`.
+///
+/// # Errors
+/// CUDA is named and this build or machine has none, or the name means nothing.
+pub fn select(name: &str) -> Result<Device> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "auto" if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+        "auto" => Ok(Device::Cpu),
+        _ => {
+            let ordinal = match name.split_once(':') {
+                None if name == "cuda" => Some(0),
+                Some(("cuda", ordinal)) => ordinal.parse().ok(),
+                _ => None,
+            };
+            let Some(ordinal) = ordinal else {
+                return Err(Error::Composition(format!(
+                    "train.device is {name:?}; expected auto, cpu, cuda or cuda:N"
+                )));
+            };
+            if !cfg!(feature = "cuda") {
+                return Err(Error::Composition(format!(
+                    "train.device is {name:?}, but this build of hssl has no CUDA; use the CUDA build, \
+                     or train.device = \"cpu\""
+                )));
+            }
+            Device::new_cuda(ordinal)
+                .map_err(|error| Error::Composition(format!("train.device is {name:?}: {error}")))
+        }
+    }
+}
+
+/// `cpu` or `cuda`.
+pub fn name(device: &Device) -> &'static str {
+    if device.is_cuda() { "cuda" } else { "cpu" }
+}

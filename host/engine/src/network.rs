@@ -1,0 +1,310 @@
+//! A network: a base model and its auxiliary heads, for one role.
+
+use std::collections::BTreeMap;
+
+use hssl_plugin_api::abi::method;
+use hssl_plugin_api::component::{
+    BackboneSetup, BackboneSpec, BranchSpec, Features, HeadInput, HeadSpec, Kind, Request, Role,
+};
+use hssl_plugin_api::params::{Init, ParameterRequest};
+use hssl_plugin_api::wire::Envelope;
+use hssl_plugin_api::{self as api};
+use hssl_tensor::{Device, Tensor, ops};
+
+use crate::config::ComponentConfig;
+use crate::error::{Error, Result};
+use crate::parameters::Stores;
+use crate::plugin::{Instance, Registry, Services, export, import, instantiate, log_line};
+use crate::supervision::{BASE, HEADS};
+
+/// Epsilon of the norm after a head (spec 1.2).
+const HEAD_NORM_EPS: f64 = 1e-6;
+
+/// An auxiliary head with the norm that the host adds.
+struct HeadBranch {
+    name: String,
+    instance: Instance,
+    spec: HeadSpec,
+    norm: Norm,
+}
+
+/// Weight and bias of a layer norm.
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Norm {
+    fn new(builder: &mut Builder<'_>, scope: &str, width: usize) -> Result<Self> {
+        let mut make = |name: &str, init| builder.parameter(format!("{scope}.{name}"), width, init);
+        Ok(Self { weight: make("weight", Init::ONES)?, bias: make("bias", Init::ZEROS)? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::layer_norm(x, Some(&self.weight), Some(&self.bias), HEAD_NORM_EPS)?)
+    }
+}
+
+/// Base model and heads.
+pub struct Network {
+    role: Role,
+    backbone: Instance,
+    spec: BackboneSpec,
+    heads: Vec<HeadBranch>,
+    /// Norm of the joined heads, if there are several.
+    joint_norm: Option<Norm>,
+}
+
+/// What a network is built with.
+pub struct Builder<'a> {
+    /// Plugins.
+    pub registry: &'a Registry,
+    /// Where parameters go.
+    pub stores: &'a mut Stores,
+    /// Which network.
+    pub role: Role,
+    /// Seed of first values.
+    pub seed: u64,
+    /// Where parameters lie.
+    pub device: &'a Device,
+}
+
+impl Builder<'_> {
+    fn store(&self) -> &'static str {
+        match self.role {
+            Role::Student => "student",
+            Role::Teacher => "teacher",
+        }
+    }
+
+    fn parameter(&mut self, name: String, width: usize, init: Init) -> Result<Tensor> {
+        let request = ParameterRequest {
+            store: self.store().into(),
+            name,
+            shape: vec![width],
+            init,
+            trainable: true,
+        };
+        self.stores.create(&request, self.seed, self.device)
+    }
+}
+
+impl Services for Builder<'_> {
+    fn call(&mut self, service: u32, request: Envelope) -> api::Result<Envelope> {
+        match service {
+            method::host::PARAMETER => {
+                let request: ParameterRequest = request.read()?;
+                let made = self.stores.create(&request, self.seed, self.device);
+                let tensor = made.map_err(|error| api::Error::Host(error.to_string()))?;
+                Ok(Envelope::default().with("parameter", &export(&tensor)))
+            }
+            method::host::LOG => log_line(&request),
+            other => Err(unavailable(other, "while a network is built")),
+        }
+    }
+}
+
+/// The error for a service that a call's context does not have.
+pub(crate) fn unavailable(service: u32, when: &str) -> api::Error {
+    api::Error::Host(format!("service {service} is not available {when}"))
+}
+
+/// What a network answers during a forward pass: buffers may be replaced, lines may be logged.
+struct ForwardServices;
+
+impl Services for ForwardServices {
+    fn call(&mut self, service: u32, request: Envelope) -> api::Result<Envelope> {
+        match service {
+            method::host::ASSIGN => assign(&request),
+            method::host::LOG => log_line(&request),
+            other => Err(unavailable(other, "in a forward pass")),
+        }
+    }
+}
+
+/// Serves [`method::host::ASSIGN`].
+pub(crate) fn assign(request: &Envelope) -> api::Result<Envelope> {
+    let buffer = import(&request.tensor("buffer")?);
+    let value = import(&request.tensor("value")?);
+    let parameter = buffer
+        .as_parameter()
+        .ok_or_else(|| api::Error::Host("only buffers and parameters can be assigned to".into()))?;
+    parameter.set(&value.array()).map_err(|error| api::Error::Host(error.to_string()))?;
+    Ok(Envelope::default())
+}
+
+impl Network {
+    /// Builds a base model and heads. `crop` is the side of global crops.
+    pub fn build(
+        builder: &mut Builder<'_>,
+        backbone: &ComponentConfig,
+        heads: &BTreeMap<String, ComponentConfig>,
+        mask_token: bool,
+        crop: usize,
+    ) -> Result<Self> {
+        let store = builder.store();
+        let request = Envelope::new(&serde_json::json!({
+            "config": backbone.options,
+            "store": store,
+            "scope": "backbone",
+            "backbone": BackboneSetup { mask_token },
+        }))?;
+        let (registry, role) = (builder.registry, builder.role);
+        let mut instance =
+            instantiate(registry, Kind::Backbone, &backbone.plugin, &request, builder)?;
+        let spec: BackboneSpec = instance
+            .call((method::component::SPEC, "spec"), &Envelope::default(), &mut ForwardServices)?
+            .read()?;
+        let mut network =
+            Self { role, backbone: instance, spec, heads: Vec::new(), joint_norm: None };
+        for (name, head) in heads {
+            let branch = network.build_head(builder, name, head, crop)?;
+            network.heads.push(branch);
+        }
+        if network.heads.len() > 1 {
+            let width = network.heads.iter().map(|head| head.spec.width).sum();
+            network.joint_norm = Some(Norm::new(builder, "heads.norm", width)?);
+        }
+        Ok(network)
+    }
+
+    fn build_head(
+        &self,
+        builder: &mut Builder<'_>,
+        name: &str,
+        head: &ComponentConfig,
+        crop: usize,
+    ) -> Result<HeadBranch> {
+        if [BASE, HEADS, "norm"].contains(&name) {
+            return Err(Error::Composition(format!(
+                "a head cannot be named {name:?}, which means something else; rename [heads.{name}]"
+            )));
+        }
+        let stride = self.spec.stages.last().map_or(1, |stage| stage.stride);
+        let side = crop.div_ceil(stride.max(1));
+        let input = HeadInput { width: self.spec.width, grid: [side, side] };
+        let scope = format!("heads.{name}");
+        let request = Envelope::new(&serde_json::json!({
+            "config": head.options,
+            "store": builder.store(),
+            "scope": scope,
+            "input": input,
+        }))?;
+        let registry = builder.registry;
+        let mut instance = instantiate(registry, Kind::Head, &head.plugin, &request, builder)?;
+        let spec: HeadSpec = instance
+            .call((method::component::SPEC, "spec"), &Envelope::default(), &mut ForwardServices)?
+            .read()?;
+        let norm = Norm::new(builder, &format!("{scope}.norm"), spec.width)?;
+        Ok(HeadBranch { name: name.to_owned(), instance, spec, norm })
+    }
+
+    /// The backbone's own account.
+    pub fn spec(&self) -> &BackboneSpec {
+        &self.spec
+    }
+
+    /// Blocks of the deepest head.
+    pub fn head_blocks(&self) -> usize {
+        self.heads.iter().map(|head| head.spec.blocks).max().unwrap_or(0)
+    }
+
+    /// All branches with their widths.
+    pub fn branches(&self) -> Vec<BranchSpec> {
+        let branch = |name: &str, width| BranchSpec { name: name.into(), width };
+        let mut branches = vec![branch(BASE, self.spec.width)];
+        branches.extend(self.heads.iter().map(|head| branch(&head.name, head.spec.width)));
+        if self.joint_norm.is_some() {
+            let width = self.heads.iter().map(|head| head.spec.width).sum();
+            branches.push(branch(HEADS, width));
+        }
+        branches
+    }
+
+    /// Sets stochastic depth.
+    pub fn set_drop_path(&mut self, base: &[f64], head: &[f64]) -> Result<()> {
+        let request = |rates: &[f64]| Envelope::new(&serde_json::json!({ "rates": rates }));
+        let call = (method::component::DROP_PATH, "set_drop_path");
+        self.backbone.call(call, &request(base)?, &mut ForwardServices)?;
+        for branch in &mut self.heads {
+            branch.instance.call(call, &request(head)?, &mut ForwardServices)?;
+        }
+        Ok(())
+    }
+
+    /// The base model's features of images (B, 3, H, W).
+    pub fn forward_base(
+        &mut self,
+        images: &Tensor,
+        request: &Request,
+        mask: Option<&Tensor>,
+    ) -> Result<Features> {
+        let envelope = Envelope::new(request)?
+            .with("images", &export(images))
+            .with_some("mask", mask.map(export).as_ref());
+        let call = (method::component::FORWARD, "forward");
+        let reply = self.backbone.call(call, &envelope, &mut ForwardServices)?;
+        Ok(Features::from_envelope(&reply, "")?)
+    }
+
+    /// The named branches' features; the base runs once, and heads that are not named do not run.
+    pub fn encode(
+        &mut self,
+        images: &Tensor,
+        branches: &[String],
+        request: &Request,
+        mask: Option<&Tensor>,
+    ) -> Result<BTreeMap<String, Features>> {
+        let base = self.forward_base(images, request, mask)?;
+        let input = import(base.pre_norm.as_ref().unwrap_or(&base.map));
+        let joint = branches.iter().any(|name| name == HEADS);
+        let mut encoded = BTreeMap::new();
+        let mut maps = Vec::new();
+        for head in &mut self.heads {
+            let named = branches.contains(&head.name);
+            if !named && !joint {
+                continue;
+            }
+            let map = head.forward(&input, request.training)?;
+            if named {
+                encoded.insert(head.name.clone(), tail(&map, &head.norm)?);
+            }
+            maps.push(map);
+        }
+        if joint {
+            let norm = self.joint_norm.as_ref().ok_or_else(|| {
+                Error::Composition("the branch \"heads\" needs two heads or more".into())
+            })?;
+            let joined = ops::cat(&maps.iter().collect::<Vec<_>>(), -1)?;
+            encoded.insert(HEADS.to_owned(), tail(&joined, norm)?);
+        }
+        if branches.iter().any(|name| name == BASE) {
+            encoded.insert(BASE.to_owned(), base);
+        }
+        match branches.iter().find(|name| !encoded.contains_key(*name)) {
+            None => Ok(encoded),
+            Some(missing) => {
+                Err(Error::Composition(format!("the {:?} has no branch {missing:?}", self.role)))
+            }
+        }
+    }
+}
+
+impl HeadBranch {
+    fn forward(&mut self, map: &Tensor, training: bool) -> Result<Tensor> {
+        let request =
+            Envelope::new(&serde_json::json!({ "training": training }))?.with("map", &export(map));
+        let call = (method::component::FORWARD, "forward");
+        let reply = self.instance.call(call, &request, &mut ForwardServices)?;
+        Ok(import(&reply.tensor("map")?))
+    }
+}
+
+/// What all heads end with: the mean over positions stands for the image, *then* both are normalised
+/// (the norm of a mean is not the mean of norms).
+fn tail(map: &Tensor, norm: &Norm) -> Result<Features> {
+    let image = norm.forward(&ops::mean(map, &[1, 2], false)?)?;
+    let mut features = Features::new(export(&image), export(&norm.forward(map)?));
+    features.pre_norm = Some(export(map));
+    Ok(features)
+}

@@ -1,0 +1,150 @@
+//! The supervision graph: which teacher branch supervises which student branch.
+//!
+//! Branches are `base`, each head by its name, and `heads`, all of them joined (equation 10). With a
+//! single head, `heads` is that head.
+
+use hssl_plugin_api::component::{Edge, Level};
+
+use crate::config::{HsslConfig, Supervision};
+use crate::error::{Error, Result};
+
+/// The base model's branch.
+pub const BASE: &str = "base";
+/// All heads, their outputs concatenated over the channels.
+pub const HEADS: &str = "heads";
+
+/// The edges of a configuration, with `heads` replaced by the head where there is only one.
+///
+/// # Errors
+/// A preset needs a head and there is none; an edge names an unknown branch; no edge is left.
+pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
+    let image = |teacher: &str, student: &str| Edge {
+        teacher: teacher.into(),
+        student: student.into(),
+        weight: 1.0,
+        level: Level::Image,
+    };
+    let edges = match config.supervision {
+        Supervision::None => vec![image(BASE, BASE)],
+        Supervision::Hssl => vec![image(HEADS, BASE), image(HEADS, HEADS)],
+        Supervision::A2a => vec![image(HEADS, HEADS)],
+        Supervision::A2aB2b => vec![image(HEADS, HEADS), image(BASE, BASE)],
+        Supervision::Edges => config.edges.clone(),
+    };
+    if edges.is_empty() {
+        return Err(Error::Composition(
+            "hssl.supervision is \"edges\", but hssl.edges is empty; add for example \
+             [[hssl.edges]] teacher = \"heads\", student = \"base\""
+                .into(),
+        ));
+    }
+    let needs_head = edges.iter().any(|edge| edge.teacher != BASE || edge.student != BASE);
+    if needs_head && heads.is_empty() {
+        return Err(Error::Composition(
+            "the supervision graph needs an auxiliary head, and there is none; add one, for example \
+             [heads.aux] plugin = \"convnext\", or set hssl.supervision = \"none\""
+                .into(),
+        ));
+    }
+    edges.into_iter().map(|edge| canonical(edge, heads)).collect()
+}
+
+fn canonical(edge: Edge, heads: &[String]) -> Result<Edge> {
+    let branch = |name: String| -> Result<String> {
+        match (name.as_str(), heads) {
+            (HEADS, [only]) => Ok(only.clone()),
+            (BASE | HEADS, _) => Ok(name),
+            _ if heads.contains(&name) => Ok(name),
+            _ => {
+                let known: Vec<&str> =
+                    [BASE, HEADS].into_iter().chain(heads.iter().map(String::as_str)).collect();
+                Err(Error::Composition(format!(
+                    "hssl.edges names the branch {name:?}; there are {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    };
+    if !edge.weight.is_finite() || edge.weight <= 0.0 {
+        return Err(Error::Composition(format!(
+            "the edge {} -> {} has the weight {}; expected a number above 0",
+            edge.teacher, edge.student, edge.weight
+        )));
+    }
+    Ok(Edge { teacher: branch(edge.teacher)?, student: branch(edge.student)?, ..edge })
+}
+
+/// Rates of stochastic depth (spec of the released program): one linear ramp r i / (L + d - 1) over
+/// the base's L blocks and the d blocks of the deepest head; parallel heads share their range.
+pub fn drop_path_rates(
+    rate: f64,
+    blocks: usize,
+    head_blocks: usize,
+    counts_head: bool,
+) -> (Vec<f64>, Vec<f64>) {
+    let total = if counts_head { blocks + head_blocks } else { blocks };
+    let at = |i: usize| if total > 1 { rate * i as f64 / (total - 1) as f64 } else { 0.0 };
+    let head = |i: usize| if counts_head { at(blocks + i) } else { rate };
+    ((0..blocks).map(at).collect(), (0..head_blocks).map(head).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hssl_plugin_api::component::Reduction;
+
+    fn config(supervision: Supervision, edges: Vec<Edge>) -> HsslConfig {
+        HsslConfig {
+            supervision,
+            edges,
+            branch_reduction: Reduction::Mean,
+            share_mlp: false,
+            share_last_layer: true,
+        }
+    }
+
+    fn check(supervision: Supervision, heads: &[&str], expected: &[(&str, &str)]) {
+        let heads: Vec<String> = heads.iter().map(|name| (*name).to_owned()).collect();
+        let edges = resolve(&config(supervision, Vec::new()), &heads).unwrap();
+        let found: Vec<_> =
+            edges.iter().map(|e| (e.teacher.as_str(), e.student.as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn presets_are_edge_lists() {
+        check(Supervision::None, &["aux"], &[("base", "base")]);
+        check(Supervision::Hssl, &["aux"], &[("aux", "base"), ("aux", "aux")]);
+        check(Supervision::Hssl, &["a", "b"], &[("heads", "base"), ("heads", "heads")]);
+        check(Supervision::A2a, &["aux"], &[("aux", "aux")]);
+        check(Supervision::A2aB2b, &["aux"], &[("aux", "aux"), ("base", "base")]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = resolve(&config(Supervision::Hssl, Vec::new()), &[]).unwrap_err().to_string();
+        assert!(error.contains("[heads.aux]"), "{error}");
+        let edge = Edge {
+            teacher: "auxx".into(),
+            student: "base".into(),
+            weight: 1.0,
+            level: Level::Image,
+        };
+        let error = resolve(&config(Supervision::Edges, vec![edge]), &["aux".into()]);
+        assert!(error.unwrap_err().to_string().contains("\"auxx\""));
+    }
+
+    #[test]
+    fn the_ramp_counts_the_head() {
+        let (base, head) = drop_path_rates(0.1, 12, 3, true);
+        let expected = [
+            0., 0.007143, 0.014286, 0.021429, 0.028571, 0.035714, 0.042857, 0.05, 0.057143,
+            0.064286, 0.071429, 0.078571, 0.085714, 0.092857, 0.1,
+        ];
+        for (found, expected) in base.iter().chain(&head).zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        let (base, _) = drop_path_rates(0.1, 12, 0, true);
+        assert_eq!(base[11], 0.1);
+    }
+}

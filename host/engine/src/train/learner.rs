@@ -1,0 +1,367 @@
+//! Student, teacher and objective: what one training step is made of (spec 1.18).
+
+use std::collections::BTreeMap;
+
+use hssl_plugin_api::abi::method;
+use hssl_plugin_api::component::{Capability, Edge, EncodeRequest, Kind, Request, Role, StepInfo};
+use hssl_plugin_api::params::ParameterRequest;
+use hssl_plugin_api::wire::Envelope;
+use hssl_plugin_api::{self as api};
+use hssl_tensor::optim::{Optimizer, clip_per_tensor, ema};
+use hssl_tensor::{Array, Device, Gradients, Tensor, backward, mode, random};
+
+use crate::config::{Precision, RunConfig, Supervision};
+use crate::error::{Error, Result};
+use crate::network::{Builder, Network, assign, unavailable};
+use crate::parameters::Stores;
+use crate::plugin::{
+    Instance, Registry, Services, export, import, instantiate, log_line, on_device,
+};
+use crate::supervision::{self, BASE};
+use crate::train::groups::{self, DECAYING};
+
+/// The augmented views of a batch as tensors; see [`hssl_plugin_api::component::Views`].
+#[derive(Clone, Debug)]
+pub struct BatchViews {
+    /// (G, B, 3, H, W).
+    pub global: Array,
+    /// (L, B, 3, h, w).
+    pub local: Option<Array>,
+    /// (G, B, N) u8, given from outside.
+    pub mask: Option<Array>,
+}
+
+/// The scheduled values of one optimizer step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Learning rate.
+    pub lr: f64,
+    /// Weight decay of the decaying group.
+    pub weight_decay: f64,
+    /// Momentum of the teacher.
+    pub momentum_teacher: f64,
+}
+
+/// What a forward pass found, still on the device.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The scalar that is minimised.
+    pub total: Tensor,
+    /// Its terms.
+    pub parts: BTreeMap<String, Tensor>,
+    /// Diagnostics.
+    pub metrics: BTreeMap<String, Tensor>,
+}
+
+/// Everything that learns.
+pub struct Learner {
+    /// Trained.
+    pub student: Network,
+    /// The student's moving average.
+    pub teacher: Network,
+    /// All parameters.
+    pub stores: Stores,
+    /// The supervision graph.
+    pub edges: Vec<Edge>,
+    /// Moves the student.
+    pub optimizer: Box<dyn Optimizer>,
+    objective: Instance,
+    device: Device,
+    autocast: bool,
+    seed: u64,
+    clip_grad: f64,
+    freeze_last_layer: usize,
+}
+
+/// Services while an objective is built or steps.
+struct ObjectiveServices<'a> {
+    student: &'a mut Network,
+    teacher: &'a mut Network,
+    stores: &'a mut Stores,
+    device: &'a Device,
+    seed: u64,
+}
+
+impl Services for ObjectiveServices<'_> {
+    fn call(&mut self, service: u32, request: Envelope) -> api::Result<Envelope> {
+        match service {
+            method::host::ENCODE => {
+                self.encode(&request).map_err(|error| api::Error::Host(error.to_string()))
+            }
+            method::host::PARAMETER => {
+                let request: ParameterRequest = request.read()?;
+                let made = self.stores.create(&request, self.seed, self.device);
+                let tensor = made.map_err(|error| api::Error::Host(error.to_string()))?;
+                Ok(Envelope::default().with("parameter", &export(&tensor)))
+            }
+            method::host::ASSIGN => assign(&request),
+            method::host::LOG => log_line(&request),
+            // One process: its own mean is the mean over all.
+            method::host::ALL_REDUCE_MEAN => {
+                Ok(Envelope::default().with("tensor", &request.tensor("tensor")?))
+            }
+            other => Err(unavailable(other, "in a training step")),
+        }
+    }
+}
+
+impl ObjectiveServices<'_> {
+    fn encode(&mut self, request: &Envelope) -> Result<Envelope> {
+        let asked: EncodeRequest = request.read()?;
+        let images = import(&request.tensor("images")?);
+        let mask = request.find("mask").map(|mask| import(&mask));
+        let how = Request { training: true, attention: asked.attention, ..Request::default() };
+        let encoded = match asked.role {
+            Role::Student => self.student.encode(&images, &asked.branches, &how, mask.as_ref())?,
+            Role::Teacher => mode::no_grad(|| {
+                self.teacher.encode(&images, &asked.branches, &how, mask.as_ref())
+            })?,
+        };
+        let put = |reply, (name, features): (&String, &api::component::Features)| {
+            features.put(&format!("{name}/"), reply)
+        };
+        Ok(encoded.iter().fold(Envelope::default(), put))
+    }
+}
+
+impl Learner {
+    /// Builds both networks and the objective; the teacher starts as an exact copy of the student.
+    pub fn build(config: &RunConfig, registry: &Registry, device: &Device) -> Result<Self> {
+        on_device(device, || Self::build_on(config, registry, device))
+    }
+
+    fn build_on(config: &RunConfig, registry: &Registry, device: &Device) -> Result<Self> {
+        let seed = config.train.seed;
+        let mut stores = Stores::default();
+        let no_heads = BTreeMap::new();
+        let plain = config.hssl.supervision == Supervision::None;
+        let heads = if plain { &no_heads } else { &config.heads };
+        let names: Vec<String> = heads.keys().cloned().collect();
+        let edges = supervision::resolve(&config.hssl, &names)?;
+        let objective = registry.component(Kind::Objective, &config.objective.plugin)?;
+        let needs = &objective.manifest.capabilities;
+        check_capabilities(config, registry, needs)?;
+        let mask_token = needs.contains(&Capability::MaskReplace);
+        let crop = config.views.global_crops_size;
+        let mut network = |role| {
+            let mut builder = Builder { registry, stores: &mut stores, role, seed, device };
+            let mask_token = mask_token && role == Role::Student;
+            Network::build(&mut builder, &config.backbone, heads, mask_token, crop)
+        };
+        let (mut student, mut teacher) = (network(Role::Student)?, network(Role::Teacher)?);
+
+        let train = &config.train;
+        let (blocks, head_blocks) = (student.spec().blocks, student.head_blocks());
+        let counts_head = train.drop_path_counts_head;
+        let (base, head) =
+            supervision::drop_path_rates(train.drop_path, blocks, head_blocks, counts_head);
+        student.set_drop_path(&base, &head)?;
+        teacher.set_drop_path(&vec![0.0; blocks], &vec![0.0; head_blocks])?;
+
+        let request = Envelope::new(&serde_json::json!({
+            "config": config.objective.options,
+            "branches": student.branches(),
+            "edges": edges,
+            "reduction": config.hssl.branch_reduction,
+            "share_mlp": config.hssl.share_mlp,
+            "share_last_layer": config.hssl.share_last_layer,
+        }))?;
+        let mut services = ObjectiveServices {
+            student: &mut student,
+            teacher: &mut teacher,
+            stores: &mut stores,
+            device,
+            seed,
+        };
+        let name = &config.objective.plugin;
+        let objective = instantiate(registry, Kind::Objective, name, &request, &mut services)?;
+        stores.copy_student_to_teacher()?;
+        let optimizer = groups::optimizer(train, &stores.student)?;
+        Ok(Self {
+            student,
+            teacher,
+            edges,
+            optimizer,
+            objective,
+            device: device.clone(),
+            autocast: train.precision == Precision::Bf16,
+            seed,
+            clip_grad: train.clip_grad,
+            freeze_last_layer: train.freeze_last_layer,
+            stores,
+        })
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Teacher pass, student pass and loss of one batch. `slice` tells the batches of one
+    /// accumulation window apart: each draws its own random numbers.
+    pub fn forward(
+        &mut self,
+        views: &BatchViews,
+        info: &StepInfo,
+        slice: usize,
+    ) -> Result<Outcome> {
+        let tensor = |array: &Array| export(&Tensor::constant(array.clone()));
+        let request = Envelope::new(info)?
+            .with("global", &tensor(&views.global))
+            .with_some("local", views.local.as_ref().map(tensor).as_ref())
+            .with_some("mask", views.mask.as_ref().map(tensor).as_ref());
+        let call = (method::component::STEP, "step");
+        let reply = self.in_training(info.step, slice, |objective, services| {
+            Ok(objective.call(call, &request, services)?)
+        })?;
+        let total = import(&reply.tensor("total")?);
+        let (mut parts, mut metrics) = (BTreeMap::new(), BTreeMap::new());
+        for (name, tensor) in reply.into_tensors() {
+            if let Some(name) = name.strip_prefix("part.") {
+                parts.insert(name.to_owned(), import(&tensor));
+            } else if let Some(name) = name.strip_prefix("metric.") {
+                metrics.insert(name.to_owned(), import(&tensor));
+            }
+        }
+        Ok(Outcome { total, parts, metrics })
+    }
+
+    /// Gradients of the loss of one of `accumulate` batches.
+    pub fn backward(&self, outcome: &Outcome, accumulate: usize) -> Result<Gradients> {
+        let share = hssl_tensor::ops::affine(&outcome.total, 1.0 / accumulate as f64, 0.0)?;
+        Ok(backward(&share)?)
+    }
+
+    /// Clip, freeze, step, move the teacher, update the objective's buffers. Returns the norm of each
+    /// gradient before clipping, in the student's order.
+    pub fn update(
+        &mut self,
+        mut gradients: Gradients,
+        rates: Rates,
+        info: &StepInfo,
+    ) -> Result<Vec<(String, f64)>> {
+        let trainable: Vec<_> =
+            self.stores.student.iter().filter(|p| p.is_trainable()).cloned().collect();
+        let norms = clip_per_tensor(&mut gradients, &trainable, self.clip_grad)?;
+        if info.epoch < self.freeze_last_layer {
+            for parameter in trainable.iter().filter(|p| groups::is_last_layer(p.name())) {
+                gradients.remove(parameter);
+            }
+        }
+        for (index, group) in self.optimizer.groups_mut().iter_mut().enumerate() {
+            group.lr = rates.lr;
+            group.weight_decay = if index == DECAYING { rates.weight_decay } else { 0.0 };
+        }
+        self.optimizer.step(&gradients)?;
+        for teacher in self.stores.teacher.iter() {
+            // Running statistics are the teacher's own.
+            let student = self.stores.student.get(teacher.name());
+            if let Some(student) = student.filter(|_| !is_running_statistic(teacher.name())) {
+                ema(teacher, student, rates.momentum_teacher)?;
+            }
+        }
+        let call = (method::component::AFTER_STEP, "after_step");
+        let request = Envelope::new(info)?;
+        self.in_training(info.step, 0, |objective, services| {
+            mode::no_grad(|| Ok(objective.call(call, &request, services)?))
+        })?;
+        let norms = norms.into_iter().map(|norm| norm.unwrap_or(0.0));
+        Ok(trainable.iter().map(|p| p.name().to_owned()).zip(norms).collect())
+    }
+
+    /// Runs the objective in training mode, with the step's own random numbers.
+    fn in_training<T>(
+        &mut self,
+        step: usize,
+        slice: usize,
+        body: impl FnOnce(&mut Instance, &mut dyn Services) -> Result<T>,
+    ) -> Result<T> {
+        let mode = mode::Mode {
+            recording: true,
+            training: true,
+            autocast: self.autocast,
+            ..mode::current()
+        };
+        let mut services = ObjectiveServices {
+            student: &mut self.student,
+            teacher: &mut self.teacher,
+            stores: &mut self.stores,
+            device: &self.device,
+            seed: self.seed,
+        };
+        // 2^20 slices a step are more than any accumulation window holds.
+        let stream = ((step as u64) << 20) | slice as u64;
+        let objective = &mut self.objective;
+        on_device(&self.device, || {
+            mode::scope(mode, || {
+                random::scope(self.seed, stream, || body(objective, &mut services))
+            })
+        })
+    }
+
+    /// Checks the first gradients: every trainable parameter must have received a finite one.
+    ///
+    /// A base that nothing supervises directly (`a2a`) is the exception: its last norm is outside the
+    /// graph by design, so what misses a gradient there is returned instead.
+    pub fn check_gradients(&self, gradients: &Gradients) -> Result<Vec<String>> {
+        let supervised = self.edges.iter().any(|edge| edge.student == BASE);
+        let (mut missing, mut excused, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+        for parameter in self.stores.student.iter().filter(|p| p.is_trainable()) {
+            let name = parameter.name().to_owned();
+            match gradients.get(parameter) {
+                None if !supervised && name.starts_with("backbone.") => excused.push(name),
+                None => missing.push(name),
+                Some(gradient) if !is_finite(gradient)? => broken.push(name),
+                Some(_) => {}
+            }
+        }
+        let list = |names: &[String]| names.join(", ");
+        if !missing.is_empty() {
+            return Err(Error::Training(format!(
+                "no gradient reached these trainable parameters in the first step: {}; the component \
+                 that made them does not use them in its forward pass, or cut the history (detach)",
+                list(&missing)
+            )));
+        }
+        if !broken.is_empty() {
+            return Err(Error::Training(format!(
+                "the first gradients of these parameters are not finite: {}; lower train.lr or check \
+                 the objective's temperatures",
+                list(&broken)
+            )));
+        }
+        Ok(excused)
+    }
+}
+
+/// Matches what the objective needs with what the backbone can do.
+fn check_capabilities(config: &RunConfig, registry: &Registry, needs: &[Capability]) -> Result<()> {
+    let backbone = &config.backbone.plugin;
+    let component = registry.component(Kind::Backbone, backbone)?;
+    let can = &component.manifest.capabilities;
+    let Some(lacking) = needs.iter().find(|need| !can.contains(need)) else { return Ok(()) };
+    let others: Vec<String> = registry
+        .offers()
+        .filter(|offer| offer.kind == Kind::Backbone.word())
+        .filter_map(|offer| registry.component(Kind::Backbone, offer.name).ok())
+        .filter(|other| needs.iter().all(|need| other.manifest.capabilities.contains(need)))
+        .map(|other| other.manifest.name.clone())
+        .collect();
+    let others =
+        if others.is_empty() { "none that is installed".into() } else { others.join(", ") };
+    Err(Error::Composition(format!(
+        "objective {:?} needs a backbone that can {}; {backbone:?} cannot; these can: {others}",
+        config.objective.plugin,
+        lacking.phrase(),
+    )))
+}
+
+fn is_running_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
+}
+
+fn is_finite(array: &Array) -> Result<bool> {
+    // NaN and infinity survive multiplication by 0.
+    let zero = hssl_tensor::ops::affine(&Tensor::constant(array.clone()), 0.0, 0.0)?;
+    Ok(hssl_tensor::ops::sum(&zero, &[], false)?.scalar()? == 0.0)
+}

@@ -1,0 +1,16 @@
+//! Training: one step, the loop over epochs, and what watches over it.
+
+pub mod batches;
+mod groups;
+mod learner;
+mod log;
+mod schedule;
+mod state;
+mod tensorboard;
+mod trainer;
+mod watch;
+
+pub use groups::{decays, is_last_layer};
+pub use learner::{BatchViews, Learner, Outcome, Rates};
+pub use schedule::Cosine;
+pub use trainer::{Ending, Job, pretrain};

@@ -180,6 +180,12 @@ struct Rates {
 }
 
 #[derive(serde::Deserialize)]
+struct Adapt {
+    name: String,
+    shape: Vec<usize>,
+}
+
+#[derive(serde::Deserialize)]
 struct HeadForward {
     training: bool,
 }
@@ -197,6 +203,12 @@ impl<T: Backbone> Instance for BackboneInstance<T> {
                 asked.mask = request.find("mask").map(crate::component::mask);
                 let features = self.0.forward(cx, &request.tensor("images")?, &asked)?;
                 Ok(features.to_envelope())
+            }
+            method::component::ADAPT_WEIGHT => {
+                let asked: Adapt = request.read()?;
+                let weight = request.tensor("weight")?;
+                let adapted = self.0.adapt_weight(&asked.name, &weight, &asked.shape)?;
+                Ok(Envelope::default().with_some("weight", adapted.as_ref()))
             }
             other => Err(unknown(Kind::Backbone, other)),
         }

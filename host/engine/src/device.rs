@@ -40,3 +40,17 @@ pub fn select(name: &str) -> Result<Device> {
 pub fn name(device: &Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
+
+/// Largest resident set of this process so far, MiB; on CUDA, device memory in use. 0 where the
+/// system does not tell.
+pub fn peak_mib(device: &Device) -> f64 {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(_) = device {
+        return hssl_tensor::cuda_memory_in_use().unwrap_or(0) as f64 / f64::from(1 << 20);
+    }
+    let _ = device;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}

@@ -5,9 +5,11 @@
 //! loss goes back through the tape of `hssl-tensor`; the optimizer moves the student, and the teacher
 //! follows. Afterwards [`evaluate::Evaluator`] runs evaluator plugins on the teacher's base.
 
+pub mod base;
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod embed;
 mod error;
 pub mod evaluate;
 pub mod events;
@@ -17,5 +19,6 @@ pub mod plugin;
 pub mod run;
 pub mod supervision;
 pub mod train;
+pub mod weights;
 
 pub use error::{Error, Result};

@@ -232,6 +232,20 @@ impl Network {
         Ok(())
     }
 
+    /// Asks the backbone to fit a loaded weight to its own shape for it.
+    pub(crate) fn adapt(
+        &mut self,
+        name: &str,
+        weight: &Tensor,
+        shape: &[usize],
+    ) -> Result<Option<Tensor>> {
+        let request = Envelope::new(&serde_json::json!({ "name": name, "shape": shape }))?
+            .with("weight", &export(weight));
+        let call = (method::component::ADAPT_WEIGHT, "adapt_weight");
+        let reply = self.backbone.call(call, &request, &mut ForwardServices)?;
+        Ok(reply.find("weight").map(|weight| import(&weight)))
+    }
+
     /// The base model's features of images (B, 3, H, W).
     pub fn forward_base(
         &mut self,

@@ -38,4 +38,6 @@ pub mod component {
     pub const AFTER_STEP: u32 = 5;
     /// Evaluator: the whole evaluation. Reply: `Report`.
     pub const RUN: u32 = 6;
+    /// Backbone: a loaded weight of another shape: `{name, shape}` and \[weight\]. Reply: \[weight\] or nothing.
+    pub const ADAPT_WEIGHT: u32 = 7;
 }

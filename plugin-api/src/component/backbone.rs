@@ -24,6 +24,13 @@ pub trait Backbone: Send + Sized + 'static {
     /// Sets the rate of stochastic depth of each block; the host computes the ramp over base and head.
     fn set_drop_path(&mut self, rates: &[f64]);
 
+    /// Fits a loaded weight to the shape that this model has for it, if that makes sense: positions
+    /// of another grid are resized, a filter bank is not.
+    fn adapt_weight(&self, name: &str, weight: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
+        let _ = (name, weight, shape);
+        Ok(None)
+    }
+
     /// `images` (B, 3, H, W), normalised.
     fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features>;
 }

@@ -127,6 +127,20 @@ impl Backbone for VisionTransformer {
         }
     }
 
+    fn adapt_weight(&self, name: &str, weight: &Tensor, shape: &[usize]) -> Result<Option<Tensor>> {
+        if name != "pos_embed" || weight.dim(-1)? != self.sizes.width {
+            return Ok(None);
+        }
+        let tokens = weight.dim(1)?;
+        let side = ((tokens.max(1) - 1) as f64).sqrt().round() as usize;
+        if side * side + 1 != tokens || shape != [1, self.sizes.grid().pow(2) + 1, self.sizes.width]
+        {
+            return Ok(None);
+        }
+        let grid = [self.sizes.grid(); 2];
+        positions::for_grid(weight, side, grid, PosEmbedResize::Timm, false).map(Some)
+    }
+
     fn forward(&self, _: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features> {
         let x = self.embed(images, request)?;
         let (b, h, w, c) = x.dims4()?;

@@ -1,6 +1,8 @@
 //! Training: one step, the loop over epochs, and what watches over it.
 
 pub mod batches;
+pub mod bench;
+pub mod dump;
 mod groups;
 mod learner;
 mod log;

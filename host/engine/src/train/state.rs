@@ -15,7 +15,7 @@ impl Learner {
     /// Everything that a resumed run needs, by name: `student.*`, `teacher.*`, `state.*`, `optimizer.*`.
     pub fn state(&self) -> Result<Vec<(String, Array)>> {
         let mut state = Vec::new();
-        for (prefix, store) in self.prefixed() {
+        for (prefix, store) in self.stores() {
             state.extend(store.iter().map(|p| (format!("{prefix}{}", p.name()), p.value())));
         }
         for (name, array) in self.optimizer.state()? {
@@ -29,7 +29,7 @@ impl Learner {
     /// # Errors
     /// A parameter is missing, or has another shape: the configuration is not the checkpoint's.
     pub fn load_state(&mut self, state: &HashMap<String, Array>, origin: &Path) -> Result<()> {
-        for (prefix, store) in self.prefixed() {
+        for (prefix, store) in self.stores() {
             for parameter in store.iter() {
                 let name = format!("{prefix}{}", parameter.name());
                 let value = state.get(&name).ok_or_else(|| {
@@ -56,7 +56,7 @@ impl Learner {
         Ok(self.optimizer.load_state(&moments)?)
     }
 
-    fn prefixed(&self) -> [(&'static str, &Store); 3] {
+    pub(super) fn stores(&self) -> [(&'static str, &Store); 3] {
         let stores = &self.stores;
         [("student.", &stores.student), ("teacher.", &stores.teacher), ("state.", &stores.state)]
     }

@@ -156,3 +156,16 @@ fn odd_images_decode_as_in_pil() {
     }
     assert!(checked >= 25, "{checked} images");
 }
+
+#[test]
+fn broken_images_are_errors_that_name_the_file() {
+    for name in ["rgb.jpg", "rgb16.png", "lossless.webp"] {
+        let bytes = std::fs::read(fixture("odd").join(name)).unwrap();
+        for broken in [&bytes[..bytes.len() / 2], &bytes[..10], &[]] {
+            let error = decode(broken, "photos/17.jpg").unwrap_err();
+            assert!(error.is_broken_image());
+            assert!(error.to_string().contains("photos/17.jpg"), "{error}");
+        }
+    }
+    assert!(decode(b"<html>not found</html>", "x.jpg").is_err());
+}

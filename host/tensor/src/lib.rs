@@ -10,6 +10,7 @@
 //!
 //! This crate knows nothing of plugins, images or self-supervised learning.
 
+mod accumulate;
 pub mod cpu;
 mod dispatch;
 mod error;

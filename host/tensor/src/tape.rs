@@ -9,10 +9,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::accumulate::{self, Contribution, Place, Sum};
 use crate::{Array, Error, Parameter, Result, Tensor, mode, random};
 
+/// What each input receives.
+type Contributions = Vec<Option<Contribution>>;
 type Backward =
-    Box<dyn FnOnce(&[Option<Array>], &mut Gradients) -> Result<Vec<Option<Array>>> + Send>;
+    Box<dyn FnOnce(&[Option<Array>], &mut Gradients) -> Result<Contributions> + Send>;
 
 /// One recorded operation, or a leaf.
 pub struct Node {
@@ -98,10 +101,34 @@ pub fn record(
         return Tensor::constant(output);
     }
     let backward = move |grads: &[Option<Array>], _: &mut Gradients| match &grads[0] {
-        Some(grad) => backward(grad),
+        Some(grad) => backward(grad).map(whole),
         None => Ok(Vec::new()),
     };
     attach(name, inputs, vec![output], Box::new(backward)).remove(0)
+}
+
+/// As [`record`] for `output`, the entries of `dim` of `input` from `start` on. Its gradient needs
+/// no closure: it waits as a slice until the other slices of `input` have come.
+pub(crate) fn record_slice(
+    name: &'static str,
+    input: &Tensor,
+    output: Array,
+    dim: usize,
+    start: usize,
+) -> Tensor {
+    if !is_recorded(&[input]) {
+        return Tensor::constant(output);
+    }
+    let place = Place::of(&input.array(), dim, start);
+    let backward = move |grads: &[Option<Array>], _: &mut Gradients| {
+        let slice = |grad: &Array| Contribution::Slice(place, grad.clone());
+        Ok(vec![grads[0].as_ref().map(slice)])
+    };
+    attach(name, &[input], vec![output], Box::new(backward)).remove(0)
+}
+
+fn whole(gradients: Vec<Option<Array>>) -> Contributions {
+    gradients.into_iter().map(|gradient| gradient.map(Contribution::Whole)).collect()
 }
 
 /// As [`record`] for several outputs; an output that nothing used has no gradient.
@@ -114,7 +141,7 @@ pub fn record_many(
     if !is_recorded(inputs) {
         return outputs.into_iter().map(Tensor::constant).collect();
     }
-    attach(name, inputs, outputs, Box::new(move |grads, _| backward(grads)))
+    attach(name, inputs, outputs, Box::new(move |grads, _| backward(grads).map(whole)))
 }
 
 fn attach(
@@ -174,7 +201,7 @@ impl Gradients {
 /// Adds unless `slot` was just filled with `gradient` itself.
 fn accumulate(slot: &mut Array, gradient: Array) -> Result<()> {
     if slot.id() != gradient.id() {
-        *slot = (&*slot + gradient)?;
+        *slot = accumulate::add(slot, &gradient)?;
     }
     Ok(())
 }
@@ -208,18 +235,21 @@ pub fn backward_from(
         .filter_map(|(tensor, grad)| tensor.edge().map(|edge| (edge, grad.clone())))
         .collect();
     let mut pending = count_consumers(roots.iter().map(|(edge, _)| &edge.node));
-    let mut collected: HashMap<u64, Vec<Option<Array>>> = HashMap::new();
+    let mut collected: HashMap<u64, Vec<Sum>> = HashMap::new();
     let mut ready = BinaryHeap::new();
     for (edge, grad) in roots {
         let first = !collected.contains_key(&edge.node.id);
-        add_gradient(&mut collected, &edge, grad)?;
+        add_gradient(&mut collected, &edge, Contribution::Whole(grad))?;
         if first && pending[&edge.node.id] == 0 {
             ready.push(Ready(edge.node));
         }
     }
     let mut input_gradients = HashMap::new();
     while let Some(Ready(node)) = ready.pop() {
-        let grads = collected.remove(&node.id);
+        let grads = match collected.remove(&node.id) {
+            Some(sums) => Some(sums.into_iter().map(Sum::finish).collect::<Result<Vec<_>>>()?),
+            None => None,
+        };
         let input_grads = match (&node.kind, grads) {
             (Kind::Parameter(parameter), Some(mut grads)) => {
                 if let (Some(parameter), Some(grad)) = (parameter.upgrade(), grads[0].take()) {
@@ -287,16 +317,14 @@ fn count_consumers<'a>(roots: impl Iterator<Item = &'a Arc<Node>>) -> HashMap<u6
 }
 
 fn add_gradient(
-    collected: &mut HashMap<u64, Vec<Option<Array>>>,
+    collected: &mut HashMap<u64, Vec<Sum>>,
     edge: &Edge,
-    grad: Array,
+    grad: Contribution,
 ) -> Result<()> {
-    let slots = collected.entry(edge.node.id).or_insert_with(|| vec![None; edge.node.outputs]);
-    match &mut slots[edge.output] {
-        Some(sum) => *sum = (&*sum + grad)?,
-        slot => *slot = Some(grad),
-    }
-    Ok(())
+    let sums = collected
+        .entry(edge.node.id)
+        .or_insert_with(|| (0..edge.node.outputs).map(|_| Sum::default()).collect());
+    sums[edge.output].add(grad)
 }
 
 /// Latest first; the order is the same in every run, and so are sums.
@@ -351,7 +379,7 @@ pub fn checkpoint(
             .zip(grads)
             .filter_map(|(output, grad)| grad.clone().map(|grad| (output, grad)))
             .collect();
-        backward_from(&roots, &leaves, gradients)
+        backward_from(&roots, &leaves, gradients).map(whole)
     };
     Ok(attach("checkpoint", inputs, outputs, Box::new(again)))
 }

@@ -132,7 +132,7 @@ pub struct Elements {
 impl Elements {
     /// Borrows `array`, first copying it into row-major order where it is not.
     pub fn of(array: &Array) -> Result<Self> {
-        Ok(Self { array: array.contiguous()? })
+        Ok(Self { array: super::contiguous(array)? })
     }
 
     /// Hands the elements to `body`.

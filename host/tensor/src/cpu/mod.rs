@@ -1,17 +1,24 @@
 //! What CPU kernels share: element types, borrowed elements, parallel loops, GEMM.
 
+mod convert;
+pub mod copy;
 mod elements;
 mod gemm;
 pub mod math;
 mod parallel;
 mod pointwise;
 mod reduce;
+pub mod select;
+mod sparse;
 
+pub use convert::convert;
+pub use copy::contiguous;
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, matmul_into};
 pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
 pub use pointwise::{map, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
+pub use sparse::Sparse;
 
 /// Runs `$body` with `$type` bound to the element type of a float array.
 #[macro_export]

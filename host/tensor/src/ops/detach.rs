@@ -1,9 +1,24 @@
-//! `detach`.
+//! A value without its history.
 
-use crate::{Error, Result, Tensor};
+use crate::{Result, Tensor};
 
-/// NOT WRITTEN YET.
-#[allow(clippy::too_many_arguments, unused_variables)]
+/// The value of `x` now, to which no gradient flows.
 pub fn detach(x: &Tensor) -> Result<Tensor> {
-    Err(Error::attribute("detach", "not written yet"))
+    Ok(Tensor::constant(x.array()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::{detach, mul, sum};
+    use crate::{Array, Device, Parameter, Tensor, backward};
+
+    #[test]
+    fn no_gradient_passes() {
+        let w = Parameter::trainable("w", Array::new(&[2f32, 3.0], &Device::Cpu).unwrap());
+        let x = Tensor::parameter(&w);
+        let y = detach(&x).unwrap();
+        assert!(!y.is_tracked());
+        let gradients = backward(&sum(&mul(&x, &y).unwrap(), &[], false).unwrap()).unwrap();
+        assert_eq!(gradients.get(&w).unwrap().to_vec1::<f32>().unwrap(), [2.0, 3.0]);
+    }
 }

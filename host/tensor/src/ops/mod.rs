@@ -1,9 +1,10 @@
 //! The operations, one file each: forward, vector-Jacobian product, kernels and gradient test.
 //!
-//! [`shape`] and [`broadcast`] are what they share; `dispatch` maps [`hssl_ops::Op`] to these functions.
+//! [`shape`], [`broadcast`] and [`index`] are what they share; `dispatch` maps [`hssl_ops::Op`] to these functions.
 
 pub(crate) mod broadcast;
 pub(crate) mod geometry;
+pub(crate) mod index;
 pub(crate) mod precision;
 pub(crate) mod shape;
 

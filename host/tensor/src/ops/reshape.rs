@@ -1,9 +1,69 @@
-//! `reshape`.
+//! The same elements in another shape.
 
-use crate::{Error, Result, Tensor};
+use crate::cpu::contiguous;
+use crate::{Error, Result, Tensor, tape};
 
-/// NOT WRITTEN YET.
-#[allow(clippy::too_many_arguments, unused_variables)]
+/// The elements of `x` in row-major order with another shape; one -1 is inferred. A view where `x`
+/// is row-major, else one copy.
+///
+/// # Errors
+/// The shape has two -1, another negative size, or another number of elements.
 pub fn reshape(x: &Tensor, shape: &[i64]) -> Result<Tensor> {
-    Err(Error::attribute("reshape", "not written yet"))
+    let array = x.array();
+    let dims = array.dims().to_vec();
+    let shape = resolve(&dims, shape)?;
+    if shape == dims {
+        return Ok(x.clone());
+    }
+    let output = contiguous(&array)?.reshape(shape)?;
+    Ok(tape::record("Reshape", &[x], output, move |grad| {
+        Ok(vec![Some(contiguous(grad)?.reshape(dims)?)])
+    }))
+}
+
+fn resolve(dims: &[usize], shape: &[i64]) -> Result<Vec<usize>> {
+    let refuse = || {
+        let expected = format!("a shape of {} elements", dims.iter().product::<usize>());
+        Error::shape("Reshape", format!("{dims:?} to {shape:?}"), expected)
+    };
+    let count: usize = dims.iter().product();
+    let mut known = 1usize;
+    let mut inferred = None;
+    for (axis, size) in shape.iter().enumerate() {
+        match usize::try_from(*size) {
+            Ok(size) => known = known.checked_mul(size).ok_or_else(refuse)?,
+            Err(_) if *size == -1 && inferred.is_none() => inferred = Some(axis),
+            Err(_) => return Err(refuse()),
+        }
+    }
+    let mut resolved: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
+    match inferred {
+        Some(axis) if known > 0 && count % known == 0 => resolved[axis] = count / known,
+        None if known == count => {}
+        _ => return Err(refuse()),
+    }
+    Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::{Case, check};
+
+    #[test]
+    fn gradient() {
+        check(Case::of(&[&[2, 3, 4]]), |x| reshape(&x[0], &[4, -1]));
+        check(Case::of(&[&[2, 3, 4]]), |x| reshape(&x[0], &[2, 3, 2, 2]));
+    }
+
+    #[test]
+    fn sizes_are_inferred_or_refused() {
+        assert_eq!(resolve(&[2, 6], &[3, -1]).unwrap(), [3, 4]);
+        assert_eq!(resolve(&[1], &[]).unwrap(), [0usize; 0]);
+        assert_eq!(resolve(&[0, 3], &[3, 0]).unwrap(), [3, 0]);
+        for shape in [&[5, -1][..], &[-1, -1], &[-2, 6], &[12, 2], &[0, -1], &[i64::MAX, 4]] {
+            let message = resolve(&[2, 6], shape).unwrap_err().to_string();
+            assert!(message.contains("[2, 6] to") && message.contains("12 elements"), "{message}");
+        }
+    }
 }

@@ -173,7 +173,9 @@ impl InplaceOp2 for AddAssign {
         match (sum, array) {
             ((CpuStorage::F32(sum), s), (CpuStorage::F32(x), r)) => add_assign(&mut sum[s], &x[r]),
             ((CpuStorage::F64(sum), s), (CpuStorage::F64(x), r)) => add_assign(&mut sum[s], &x[r]),
-            ((CpuStorage::BF16(sum), s), (CpuStorage::BF16(x), r)) => add_assign(&mut sum[s], &x[r]),
+            ((CpuStorage::BF16(sum), s), (CpuStorage::BF16(x), r)) => {
+                add_assign(&mut sum[s], &x[r])
+            }
             ((CpuStorage::F16(sum), s), (CpuStorage::F16(x), r)) => add_assign(&mut sum[s], &x[r]),
             _ => candle_core::bail!("add-assign: two types"),
         }

@@ -4,6 +4,7 @@
 //! that maps output gradients to input gradients. [`backward`] walks the graph once, frees each
 //! closure (and so the values that it saved) as soon as it ran, and never makes a buffer of zeros.
 
+use std::cell::Cell;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,7 @@ use crate::{Array, Error, Parameter, Result, Tensor, mode, random};
 
 /// What each input receives.
 type Contributions = Vec<Option<Contribution>>;
-type Backward =
-    Box<dyn FnOnce(&[Option<Array>], &mut Gradients) -> Result<Contributions> + Send>;
+type Backward = Box<dyn FnOnce(&[Option<Array>], &mut Gradients) -> Result<Contributions> + Send>;
 
 /// One recorded operation, or a leaf.
 pub struct Node {
@@ -86,7 +86,12 @@ impl Drop for Node {
 
 /// Whether an operation on these inputs has to remember how to go back.
 pub fn is_recorded(inputs: &[&Tensor]) -> bool {
-    mode::current().recording && inputs.iter().any(|input| input.is_tracked())
+    let tracked = inputs.iter().any(|input| input.is_tracked());
+    let recording = mode::current().recording;
+    if tracked && !recording {
+        UNRECORDED.set(true);
+    }
+    tracked && recording
 }
 
 /// Wraps the result of an operation with one output. `backward` maps its gradient to one gradient
@@ -230,11 +235,21 @@ pub fn backward_from(
     inputs: &[Tensor],
     gradients: &mut Gradients,
 ) -> Result<Vec<Option<Array>>> {
+    walk(outputs, inputs, gradients, 0)
+}
+
+/// [`backward_from`] over nodes from id `first` on, and parameters.
+fn walk(
+    outputs: &[(Tensor, Array)],
+    inputs: &[Tensor],
+    gradients: &mut Gradients,
+    first: u64,
+) -> Result<Vec<Option<Array>>> {
     let roots: Vec<(Edge, Array)> = outputs
         .iter()
         .filter_map(|(tensor, grad)| tensor.edge().map(|edge| (edge, grad.clone())))
         .collect();
-    let mut pending = count_consumers(roots.iter().map(|(edge, _)| &edge.node));
+    let mut pending = count_consumers(roots.iter().map(|(edge, _)| &edge.node), first)?;
     let mut collected: HashMap<u64, Vec<Sum>> = HashMap::new();
     let mut ready = BinaryHeap::new();
     for (edge, grad) in roots {
@@ -266,7 +281,11 @@ pub fn backward_from(
                 match grads {
                     Some(grads) => {
                         let closure = closure.ok_or_else(|| {
-                            Error::Backward(format!("{} was already differentiated", node.name))
+                            Error::Backward(format!(
+                                "`{}` was differentiated before, and what it had saved is freed; \
+                                 run the forward pass again",
+                                node.name
+                            ))
                         })?;
                         closure(&grads, gradients)?
                     }
@@ -296,7 +315,13 @@ pub fn backward_from(
 }
 
 /// For each reachable node, how many recorded edges lead to it.
-fn count_consumers<'a>(roots: impl Iterator<Item = &'a Arc<Node>>) -> HashMap<u64, usize> {
+///
+/// # Errors
+/// A node other than a parameter is older than `first`.
+fn count_consumers<'a>(
+    roots: impl Iterator<Item = &'a Arc<Node>>,
+    first: u64,
+) -> Result<HashMap<u64, usize>> {
     let mut counts: HashMap<u64, usize> = HashMap::new();
     let mut open = Vec::new();
     for root in roots {
@@ -305,6 +330,12 @@ fn count_consumers<'a>(roots: impl Iterator<Item = &'a Arc<Node>>) -> HashMap<u6
         }
     }
     while let Some(node) = open.pop() {
+        if node.id < first && !matches!(node.kind, Kind::Parameter(_)) {
+            return Err(Error::Backward(format!(
+                "a checkpointed block used the result of `{}` from outside; hand it in as an input",
+                node.name
+            )));
+        }
         for edge in node.inputs.iter().flatten() {
             let count = counts.entry(edge.node.id).or_insert_with(|| {
                 open.push(edge.node.clone());
@@ -313,7 +344,7 @@ fn count_consumers<'a>(roots: impl Iterator<Item = &'a Arc<Node>>) -> HashMap<u6
             *count += 1;
         }
     }
-    counts
+    Ok(counts)
 }
 
 fn add_gradient(
@@ -354,10 +385,12 @@ pub fn input(array: Array) -> Tensor {
 }
 
 /// Runs `body` without keeping its intermediates and runs it again when its gradient is asked for:
-/// memory for time. Random numbers and modes are the same both times.
+/// memory for time. Random numbers and modes are the same both times. Where nothing in it can
+/// receive a gradient, it runs once.
 ///
 /// # Errors
-/// Those of `body`.
+/// Those of `body`; in the backward pass also that `body` used a tensor with a history that is
+/// neither in `inputs` nor a parameter.
 pub fn checkpoint(
     inputs: &[&Tensor],
     body: impl Fn(&[Tensor]) -> Result<Vec<Tensor>> + Send + 'static,
@@ -366,20 +399,51 @@ pub fn checkpoint(
     let generator = random::snapshot();
     let arrays: Vec<Array> = inputs.iter().map(|input| input.array()).collect();
     let constants: Vec<Tensor> = arrays.iter().cloned().map(Tensor::constant).collect();
-    let outputs: Vec<Array> =
-        mode::no_grad(|| body(&constants))?.iter().map(Tensor::array).collect();
-    if !mode.recording {
+    let (outputs, inner) = Unrecorded::watch(|| mode::no_grad(|| body(&constants)));
+    let outputs = outputs?;
+    let tracked: Vec<bool> = inputs.iter().map(|input| input.is_tracked()).collect();
+    let inner = inner || outputs.iter().any(Tensor::is_tracked);
+    let outputs: Vec<Array> = outputs.iter().map(Tensor::array).collect();
+    if !mode.recording || !(inner || tracked.contains(&true)) {
         return Ok(outputs.into_iter().map(Tensor::constant).collect());
     }
     let again = move |grads: &[Option<Array>], gradients: &mut Gradients| {
-        let leaves: Vec<Tensor> = arrays.into_iter().map(input).collect();
+        let first = NEXT_NODE.load(Ordering::Relaxed);
+        let leaf = |(array, tracked)| if tracked { input(array) } else { Tensor::constant(array) };
+        let leaves: Vec<Tensor> = arrays.into_iter().zip(tracked).map(leaf).collect();
         let outputs = mode::scope(mode, || random::resume(generator, || body(&leaves)))?;
         let roots: Vec<(Tensor, Array)> = outputs
             .into_iter()
             .zip(grads)
             .filter_map(|(output, grad)| grad.clone().map(|grad| (output, grad)))
             .collect();
-        backward_from(&roots, &leaves, gradients).map(whole)
+        walk(&roots, &leaves, gradients, first).map(whole)
     };
     Ok(attach("checkpoint", inputs, outputs, Box::new(again)))
+}
+
+/// Watches for operations on tracked tensors that are not recorded.
+struct Unrecorded {
+    before: bool,
+}
+
+thread_local! {
+    static UNRECORDED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Unrecorded {
+    /// Whether `body` had any. One that watches from outside sees them, too.
+    fn watch<T>(body: impl FnOnce() -> T) -> (T, bool) {
+        let watch = Self { before: UNRECORDED.replace(false) };
+        let value = body();
+        let seen = UNRECORDED.get();
+        drop(watch);
+        (value, seen)
+    }
+}
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        UNRECORDED.set(self.before || UNRECORDED.get());
+    }
 }

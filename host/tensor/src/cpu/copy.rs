@@ -264,7 +264,12 @@ mod tests {
                 let array = array.to_dtype(dtype).unwrap();
                 let found = contiguous(&array).unwrap();
                 assert!(found.is_contiguous());
-                assert_eq!(flat(&found), flat(&array.contiguous().unwrap()), "{:?}", array.layout());
+                assert_eq!(
+                    flat(&found),
+                    flat(&array.contiguous().unwrap()),
+                    "{:?}",
+                    array.layout()
+                );
             }
         }
         let empty = counted(&[4, 3]).narrow(1, 0, 0).unwrap().t().unwrap();
@@ -286,10 +291,8 @@ mod tests {
             };
             let mut gap = gap;
             let rest = x.dims()[dim] - 14;
-            let expected = Array::cat(
-                &[&parts[1].1, &parts[2].1, &gap(2), &parts[0].1, &gap(rest)],
-                dim,
-            );
+            let expected =
+                Array::cat(&[&parts[1].1, &parts[2].1, &gap(2), &parts[0].1, &gap(rest)], dim);
             assert_eq!(flat(&found), flat(&expected.unwrap()));
         }
     }

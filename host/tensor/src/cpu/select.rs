@@ -45,7 +45,9 @@ fn runs(table: &[usize]) -> Vec<(usize, usize, usize)> {
     let mut runs: Vec<(usize, usize, usize)> = Vec::new();
     for (to, from) in table.iter().copied().enumerate().filter(|(_, from)| *from != NOWHERE) {
         match runs.last_mut() {
-            Some((start, source, len)) if *start + *len == to && *source + *len == from => *len += 1,
+            Some((start, source, len)) if *start + *len == to && *source + *len == from => {
+                *len += 1
+            }
             _ => runs.push((to, from, 1)),
         }
     }
@@ -206,7 +208,8 @@ pub fn masked<T: Real>(x: &Array, mask: &[u8], span: usize, scale: f64) -> Resul
                     #[inline(always)]
                     || {
                         for ((output, x), keep) in output.iter_mut().zip(x).zip(mask) {
-                            *output = if *keep != 0 { T::round(x.acc() * scale) } else { T::zero() };
+                            *output =
+                                if *keep != 0 { T::round(x.acc() * scale) } else { T::zero() };
                         }
                     },
                 );

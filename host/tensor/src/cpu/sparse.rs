@@ -61,7 +61,8 @@ impl Sparse {
     pub fn dense(&self, device: &Device) -> Result<Array> {
         let mut entries = vec![0f64; self.rows.len() * self.columns];
         for (index, row) in self.rows.iter().enumerate() {
-            row.iter().for_each(|(column, weight)| entries[index * self.columns + column] = *weight);
+            row.iter()
+                .for_each(|(column, weight)| entries[index * self.columns + column] = *weight);
         }
         Ok(Array::from_vec(entries, (self.rows.len(), self.columns), device)?)
     }

@@ -18,7 +18,8 @@ pub fn cat(inputs: &[&Tensor], dim: i64) -> Result<Tensor> {
     let mut dims = first.dims().to_vec();
     for array in &arrays[1..] {
         let mut fits = array.dims().to_vec();
-        let len = if fits.len() == dims.len() { std::mem::replace(&mut fits[dim], dims[dim]) } else { 0 };
+        let len =
+            if fits.len() == dims.len() { std::mem::replace(&mut fits[dim], dims[dim]) } else { 0 };
         if fits != dims {
             return Err(Error::shape(
                 "Cat",

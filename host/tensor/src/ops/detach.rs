@@ -9,16 +9,17 @@ pub fn detach(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::{detach, mul, sum};
+    use crate::ops::{detach, matmul, permute};
     use crate::{Array, Device, Parameter, Tensor, backward};
 
     #[test]
     fn no_gradient_passes() {
-        let w = Parameter::trainable("w", Array::new(&[2f32, 3.0], &Device::Cpu).unwrap());
+        let w = Parameter::trainable("w", Array::new(&[[2f32, 3.0]], &Device::Cpu).unwrap());
         let x = Tensor::parameter(&w);
         let y = detach(&x).unwrap();
         assert!(!y.is_tracked());
-        let gradients = backward(&sum(&mul(&x, &y).unwrap(), &[], false).unwrap()).unwrap();
-        assert_eq!(gradients.get(&w).unwrap().to_vec1::<f32>().unwrap(), [2.0, 3.0]);
+        let product = matmul(&x, &permute(&y, &[1, 0]).unwrap()).unwrap();
+        let gradients = backward(&product).unwrap();
+        assert_eq!(gradients.get(&w).unwrap().to_vec2::<f32>().unwrap(), [[2.0, 3.0]]);
     }
 }

@@ -84,8 +84,7 @@ mod tests {
         let x = Tensor::constant(Array::ones((100, 400), DType::F32, &Device::Cpu).unwrap());
         let training = Mode { training: true, ..current() };
         let draw = || scope(training, || dropout(&x, 0.3)).unwrap().array();
-        let values: Vec<f32> =
-            random::scope(1, 0, draw).flatten_all().unwrap().to_vec1().unwrap();
+        let values: Vec<f32> = random::scope(1, 0, draw).flatten_all().unwrap().to_vec1().unwrap();
         let dropped = values.iter().filter(|value| **value == 0.0).count() as f64 / 40_000.0;
         assert!((dropped - 0.3).abs() < 0.01, "{dropped}");
         assert!(values.iter().all(|value| *value == 0.0 || (value - 1.0 / 0.7).abs() < 1e-6));

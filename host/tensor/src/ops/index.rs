@@ -32,7 +32,12 @@ pub(crate) fn pick(x: &Array, dim: usize, table: &[usize]) -> Result<Array> {
 }
 
 /// The adjoint of [`pick`] from a dimension of `size` entries.
-pub(crate) fn pick_adjoint(grad: &Array, dim: usize, table: &[usize], size: usize) -> Result<Array> {
+pub(crate) fn pick_adjoint(
+    grad: &Array,
+    dim: usize,
+    table: &[usize],
+    size: usize,
+) -> Result<Array> {
     if cpu::is_native(grad) {
         return select::select_adjoint(grad, dim, table, size);
     }

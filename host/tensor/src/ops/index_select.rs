@@ -55,9 +55,7 @@ mod tests {
     #[test]
     fn an_index_that_is_a_view_is_read_where_it_lies() {
         let entries = index(&[9, 1, 2]).array().narrow(0, 1, 2).unwrap();
-        check(Case::of(&[&[3, 2]]), |x| {
-            index_select(&x[0], &Tensor::constant(entries.clone()), 0)
-        });
+        check(Case::of(&[&[3, 2]]), |x| index_select(&x[0], &Tensor::constant(entries.clone()), 0));
     }
 
     #[test]

@@ -106,9 +106,7 @@ mod tests {
     #[test]
     fn gradient() {
         for mode in [PadMode::Constant, PadMode::Reflect, PadMode::Replicate] {
-            check(Case::of(&[&[2, 3, 4, 2]]), |x| {
-                pad(&x[0], &[0, 0, 2, 1, 0, 3, 0, 0], mode, 0.5)
-            });
+            check(Case::of(&[&[2, 3, 4, 2]]), |x| pad(&x[0], &[0, 0, 2, 1, 0, 3, 0, 0], mode, 0.5));
             check(Case::of(&[&[2, 3]]), |x| pad(&x[0], &[0, 1, 2, 2], mode, -1.0));
         }
     }

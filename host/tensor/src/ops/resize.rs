@@ -170,6 +170,9 @@ impl Grid {
         radius: f64,
         filter: impl Fn(f64) -> f64,
     ) -> Vec<(usize, f64)> {
+        if self.input == self.output {
+            return vec![(index, 1.0)];
+        }
         let stretch = self.step.max(1.0);
         let support = radius * stretch;
         let center = self.step * (index as f64 + 0.5);

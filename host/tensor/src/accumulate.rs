@@ -14,7 +14,7 @@ pub(crate) enum Contribution {
 }
 
 /// A slice of a value, and how the value lies in memory.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// Shape of the value.
     pub shape: Vec<usize>,
@@ -37,7 +37,7 @@ impl Place {
 
 /// Contributions so far. Slices wait until all have come: those that do not overlap (the parts of
 /// a split) become one array in one pass, without buffers of zeros to be added up.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Sum {
     whole: Option<Array>,
     /// `whole` was made here and nobody else holds it, so it may be added to in place.

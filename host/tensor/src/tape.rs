@@ -5,6 +5,7 @@
 //! closure (and so the values that it saved) as soon as it ran, and never makes a buffer of zeros.
 
 use std::cell::Cell;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,49 +167,59 @@ fn attach(
 
 /// Gradients by parameter.
 #[derive(Debug, Default)]
-pub struct Gradients(HashMap<u64, Array>);
+pub struct Gradients {
+    done: HashMap<u64, Array>,
+    /// Sums of the walk under way. Checkpointed blocks add to them where the operations of the block
+    /// would have, so that a parameter of both sides gets the same bits as without checkpoints.
+    open: HashMap<u64, Sum>,
+}
 
 impl Gradients {
     /// The gradient of a parameter, if one reached it.
     pub fn get(&self, parameter: &Parameter) -> Option<&Array> {
-        self.0.get(&parameter.id())
+        self.done.get(&parameter.id())
     }
 
     /// Takes a gradient out.
     pub fn remove(&mut self, parameter: &Parameter) -> Option<Array> {
-        self.0.remove(&parameter.id())
+        self.done.remove(&parameter.id())
     }
 
     /// Replaces a gradient.
     pub fn insert(&mut self, parameter: &Parameter, gradient: Array) {
-        self.0.insert(parameter.id(), gradient);
+        self.done.insert(parameter.id(), gradient);
     }
 
     /// Adds to a gradient.
     pub fn accumulate(&mut self, parameter: &Parameter, gradient: Array) -> Result<()> {
-        accumulate(self.0.entry(parameter.id()).or_insert_with(|| gradient.clone()), gradient)
+        self.add(parameter.id(), gradient)
+    }
+
+    fn add(&mut self, id: u64, gradient: Array) -> Result<()> {
+        match self.done.entry(id) {
+            Entry::Occupied(mut sum) => {
+                let added = accumulate::add(sum.get(), &gradient)?;
+                sum.insert(added);
+            }
+            Entry::Vacant(slot) => {
+                slot.insert(gradient);
+            }
+        }
+        Ok(())
     }
 
     /// Adds all gradients of `other`, as gradient accumulation does.
     pub fn merge(&mut self, other: Gradients) -> Result<()> {
-        for (id, gradient) in other.0 {
-            accumulate(self.0.entry(id).or_insert_with(|| gradient.clone()), gradient)?;
+        for (id, gradient) in other.done {
+            self.add(id, gradient)?;
         }
         Ok(())
     }
 
     /// Whether no parameter received a gradient.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.done.is_empty()
     }
-}
-
-/// Adds unless `slot` was just filled with `gradient` itself.
-fn accumulate(slot: &mut Array, gradient: Array) -> Result<()> {
-    if slot.id() != gradient.id() {
-        *slot = accumulate::add(slot, &gradient)?;
-    }
-    Ok(())
 }
 
 /// Gradients of a scalar with respect to every parameter that it depends on.
@@ -235,7 +246,15 @@ pub fn backward_from(
     inputs: &[Tensor],
     gradients: &mut Gradients,
 ) -> Result<Vec<Option<Array>>> {
-    walk(outputs, inputs, gradients, 0)
+    let result = walk(outputs, inputs, gradients, 0);
+    let sums = std::mem::take(&mut gradients.open);
+    let input_gradients = result?;
+    for (id, sum) in sums {
+        if let Some(gradient) = sum.finish()? {
+            gradients.add(id, gradient)?;
+        }
+    }
+    Ok(input_gradients)
 }
 
 /// [`backward_from`] over nodes from id `first` on, and parameters.
@@ -253,9 +272,9 @@ fn walk(
     let mut collected: HashMap<u64, Vec<Sum>> = HashMap::new();
     let mut ready = BinaryHeap::new();
     for (edge, grad) in roots {
-        let first = !collected.contains_key(&edge.node.id);
-        add_gradient(&mut collected, &edge, Contribution::Whole(grad))?;
-        if first && pending[&edge.node.id] == 0 {
+        let new = !collected.contains_key(&edge.node.id);
+        deliver(&mut collected, gradients, &edge, Contribution::Whole(grad))?;
+        if new && pending[&edge.node.id] == 0 {
             ready.push(Ready(edge.node));
         }
     }
@@ -266,12 +285,6 @@ fn walk(
             None => None,
         };
         let input_grads = match (&node.kind, grads) {
-            (Kind::Parameter(parameter), Some(mut grads)) => {
-                if let (Some(parameter), Some(grad)) = (parameter.upgrade(), grads[0].take()) {
-                    gradients.accumulate(&parameter, grad)?;
-                }
-                continue;
-            }
             (Kind::Input, Some(mut grads)) => {
                 input_gradients.insert(node.id, grads[0].take());
                 continue;
@@ -292,14 +305,15 @@ fn walk(
                     None => Vec::new(),
                 }
             }
-            (_, None) => continue,
+            // Gradients of parameters went where they belong when they came.
+            (Kind::Parameter(_), _) | (Kind::Input, None) => continue,
         };
         let mut input_grads = input_grads.into_iter();
         for edge in &node.inputs {
             let grad = input_grads.next().flatten();
             let Some(edge) = edge else { continue };
             if let Some(grad) = grad {
-                add_gradient(&mut collected, edge, grad)?;
+                deliver(&mut collected, gradients, edge, grad)?;
             }
             let count = pending.get_mut(&edge.node.id).expect("every reachable node was counted");
             *count -= 1;
@@ -347,15 +361,23 @@ fn count_consumers<'a>(
     Ok(counts)
 }
 
-fn add_gradient(
+/// Adds to the gradient of what an edge leads to.
+fn deliver(
     collected: &mut HashMap<u64, Vec<Sum>>,
+    gradients: &mut Gradients,
     edge: &Edge,
-    grad: Contribution,
+    contribution: Contribution,
 ) -> Result<()> {
+    if let Kind::Parameter(parameter) = &edge.node.kind {
+        return match parameter.upgrade() {
+            Some(parameter) => gradients.open.entry(parameter.id()).or_default().add(contribution),
+            None => Ok(()),
+        };
+    }
     let sums = collected
         .entry(edge.node.id)
         .or_insert_with(|| (0..edge.node.outputs).map(|_| Sum::default()).collect());
-    sums[edge.output].add(grad)
+    sums[edge.output].add(contribution)
 }
 
 /// Latest first; the order is the same in every run, and so are sums.
@@ -385,8 +407,9 @@ pub fn input(array: Array) -> Tensor {
 }
 
 /// Runs `body` without keeping its intermediates and runs it again when its gradient is asked for:
-/// memory for time. Random numbers and modes are the same both times. Where nothing in it can
-/// receive a gradient, it runs once.
+/// memory for time. Random numbers and modes are the same both times, and gradients are the same to
+/// the last bit, but for an input that is used elsewhere, too: its sum has another order. Where
+/// nothing in `body` can receive a gradient, it runs once.
 ///
 /// # Errors
 /// Those of `body`; in the backward pass also that `body` used a tensor with a history that is

@@ -22,3 +22,4 @@ pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use hssl_plugin_api::component;

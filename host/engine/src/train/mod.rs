@@ -14,5 +14,5 @@ mod watch;
 
 pub use groups::{decays, is_last_layer};
 pub use learner::{BatchViews, Learner, Outcome, Rates};
-pub use schedule::Cosine;
+pub use schedule::{Cosine, Schedules};
 pub use trainer::{Ending, Job, pretrain};

@@ -2,6 +2,9 @@
 
 use std::f64::consts::PI;
 
+use super::Rates;
+use crate::config::RunConfig;
+
 /// A half cosine after a linear warm-up, one value per optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine {
@@ -29,6 +32,43 @@ impl Cosine {
         }
         let progress = (step - self.warmup) as f64 / (self.total - self.warmup) as f64;
         self.last + 0.5 * (self.base - self.last) * (1.0 + (PI * progress).cos())
+    }
+}
+
+/// Values that follow a schedule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedules {
+    lr: Cosine,
+    weight_decay: Cosine,
+    momentum_teacher: Cosine,
+}
+
+impl Schedules {
+    /// The schedules of a configuration; the learning rate scales with images per step / 256.
+    pub fn new(config: &RunConfig, steps_per_epoch: usize) -> Self {
+        let train = &config.train;
+        let total = train.epochs * steps_per_epoch;
+        let warmup = train.warmup_epochs * steps_per_epoch;
+        let images = (train.batch_size * train.accum_iter) as f64;
+        Self {
+            lr: Cosine::new(train.lr * images / 256.0, train.min_lr, total, warmup),
+            weight_decay: Cosine::new(train.weight_decay, train.weight_decay_end, total, 0),
+            momentum_teacher: Cosine::new(
+                train.momentum_teacher,
+                train.momentum_teacher_end,
+                total,
+                0,
+            ),
+        }
+    }
+
+    /// The values of an optimizer step.
+    pub fn at(&self, step: usize) -> Rates {
+        Rates {
+            lr: self.lr.at(step),
+            weight_decay: self.weight_decay.at(step),
+            momentum_teacher: self.momentum_teacher.at(step),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use hssl_plugin_api::component::StepInfo;
 use hssl_tensor::{Device, Gradients};
 
 use super::log::MetricLog;
-use super::{Cosine, Learner, Outcome, Rates, batches, watch};
+use super::{Learner, Outcome, Rates, Schedules, batches, watch};
 use crate::checkpoint::{self, Progress};
 use crate::config::{ComponentConfig, Precision, RunConfig};
 use crate::device;
@@ -50,40 +50,6 @@ pub enum Ending {
 /// Parts do not fit, data or disk fail, or the loss is not finite. What was saved stays.
 pub fn pretrain(job: &Job<'_>, observer: &dyn Observer) -> Result<Ending> {
     Trainer::prepare(job, observer)?.run()
-}
-
-/// Values that follow a schedule.
-struct Schedules {
-    lr: Cosine,
-    weight_decay: Cosine,
-    momentum_teacher: Cosine,
-}
-
-impl Schedules {
-    fn new(config: &RunConfig, steps_per_epoch: usize) -> Self {
-        let train = &config.train;
-        let total = train.epochs * steps_per_epoch;
-        let warmup = train.warmup_epochs * steps_per_epoch;
-        let images = (train.batch_size * train.accum_iter) as f64;
-        Self {
-            lr: Cosine::new(train.lr * images / 256.0, train.min_lr, total, warmup),
-            weight_decay: Cosine::new(train.weight_decay, train.weight_decay_end, total, 0),
-            momentum_teacher: Cosine::new(
-                train.momentum_teacher,
-                train.momentum_teacher_end,
-                total,
-                0,
-            ),
-        }
-    }
-
-    fn at(&self, step: usize) -> Rates {
-        Rates {
-            lr: self.lr.at(step),
-            weight_decay: self.weight_decay.at(step),
-            momentum_teacher: self.momentum_teacher.at(step),
-        }
-    }
 }
 
 /// Time since the last log line, and how it was spent.

@@ -1,5 +1,6 @@
 //! What CPU kernels share: element types, borrowed elements, parallel loops, GEMM.
 
+mod channels;
 mod elements;
 mod gemm;
 pub mod math;
@@ -7,6 +8,9 @@ mod parallel;
 mod pointwise;
 mod reduce;
 
+pub use channels::{
+    Moments, channel_affine, channel_combine, channel_moments, channel_products, channel_sums,
+};
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, matmul_into};
 pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};

@@ -1,5 +1,6 @@
 //! What CPU kernels share: element types, borrowed elements, parallel loops, GEMM.
 
+mod channels;
 mod convert;
 pub mod copy;
 mod elements;
@@ -11,6 +12,9 @@ mod reduce;
 pub mod select;
 mod sparse;
 
+pub use channels::{
+    Moments, channel_affine, channel_combine, channel_moments, channel_products, channel_sums,
+};
 pub use convert::convert;
 pub use copy::contiguous;
 pub use elements::{Acc, Elements, Real, from_vec, is_native};

@@ -1,0 +1,505 @@
+//! What [`super::conv2d`] and [`super::conv_transpose2d`] share: a correlation over a map and its
+//! two adjoints, each on the way that fits it.
+//!
+//! * Pointwise (1x1): one matrix product.
+//! * Depthwise: [`super::depthwise`].
+//! * Any other: windows as rows of a matrix ([`super::unfold`]), tile by tile, times the weight.
+//!   Tiles run in parallel; a single tile (a patch embedding is one: its windows do not overlap,
+//!   so all of them are no larger than the map) leaves the threads to the product.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::geometry::Window;
+use super::matmul::product;
+use super::unfold::{Channels, fold, fold_taps, taps, unfold, unfold_all};
+use super::{Geometry, depthwise};
+use crate::cpu::{self, Acc, Elements, Matrix, Real, matmul_into, vectorized};
+use crate::{Array, DType, Error, Result};
+
+/// A correlation of maps (B, H, W, `inputs`) with a weight (`outputs`, `inputs`/groups, kh, kw).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Convolution {
+    pub batch: usize,
+    pub window: Window,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub groups: usize,
+}
+
+/// The type of a sum is the type of the elements: f32 or f64.
+trait Wide: Real<Acc = Self> + Acc + Default {}
+impl Wide for f32 {}
+impl Wide for f64 {}
+
+/// Runs `$body` with `$type` bound to the element type of a widened array.
+macro_rules! with_wide {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        if $dtype == DType::F64 {
+            type $type = f64;
+            $body
+        } else {
+            type $type = f32;
+            $body
+        }
+    };
+}
+
+/// Elements of a tile's windows: about what the second-level cache holds.
+const TILE: usize = 128 * 1024;
+
+/// Windows below which the packing of the weight would outweigh the product.
+const FEWEST: usize = 128;
+
+/// bf16 and f16 as f32, in which products are summed.
+fn widen(x: &Array) -> Result<Array> {
+    Ok(if x.dtype() == DType::F64 { x.clone() } else { x.to_dtype(DType::F32)? })
+}
+
+impl Convolution {
+    fn is_depthwise(&self) -> bool {
+        self.groups == self.inputs && self.groups == self.outputs && self.groups > 1
+    }
+
+    /// Length of a row of the matrix of one group's windows.
+    fn depth(&self) -> usize {
+        self.window.taps() * self.inputs / self.groups
+    }
+
+    /// The input channels of a group.
+    fn channels(&self, group: usize) -> Channels {
+        let len = self.inputs / self.groups;
+        Channels { of: self.inputs, start: group * len, len }
+    }
+
+    /// Outputs of a group, and the first of them.
+    fn group(&self, group: usize) -> (usize, usize) {
+        let len = self.outputs / self.groups;
+        (len, group * len)
+    }
+
+    /// Shape of the weight.
+    fn weight_dims(&self) -> [usize; 4] {
+        let [kernel_h, kernel_w] = self.window.kernel;
+        [self.outputs, self.inputs / self.groups, kernel_h, kernel_w]
+    }
+
+    /// The convolution whose forward pass is this one's gradient of the input, where there is one:
+    /// at stride 1, with the weight turned round and its channels exchanged.
+    fn turned(&self) -> Option<Self> {
+        let Window { input, output, kernel, stride, padding, dilation } = self.window;
+        let reach = [0, 1].map(|axis| dilation[axis] * (kernel[axis] - 1));
+        if stride != [1, 1] || (0..2).any(|axis| reach[axis] < padding[axis]) {
+            return None;
+        }
+        let padding = [0, 1].map(|axis| reach[axis] - padding[axis]);
+        let window = Window { input: output, output: input, kernel, stride, padding, dilation };
+        Some(Self { window, inputs: self.outputs, outputs: self.inputs, ..*self })
+    }
+
+    /// The map (B, OH, OW, outputs) of x (B, H, W, inputs), plus the bias.
+    pub fn correlate(&self, x: &Array, weight: &Array, bias: Option<&Array>) -> Result<Array> {
+        let dtype = x.dtype();
+        let [height, width] = self.window.output;
+        let shape = (self.batch, height, width, self.outputs);
+        if !cpu::is_native(x) {
+            return add_bias(self.portable_correlate(x, weight)?, bias, dtype);
+        }
+        let (x, weight) = (widen(x)?, widen(weight)?);
+        let output = with_wide!(x.dtype(), T => read(&x, &weight, |x: &[T], weight: &[T]| {
+            let bias = values::<T>(bias)?;
+            let bias = bias.as_deref();
+            let output = if self.is_depthwise() {
+                depthwise::correlate(x, weight, bias, &self.window, self.inputs)
+            } else {
+                self.product(x, &self.packed(weight), bias)
+            };
+            cpu::from_vec(output, shape)
+        }))??;
+        Ok(output.to_dtype(dtype)?)
+    }
+
+    /// The adjoint of [`Self::correlate`] with respect to x, applied to `grad` (B, OH, OW, outputs),
+    /// plus a bias: (B, H, W, inputs).
+    pub fn spread(&self, grad: &Array, weight: &Array, bias: Option<&Array>) -> Result<Array> {
+        let dtype = grad.dtype();
+        let [height, width] = self.window.input;
+        let shape = (self.batch, height, width, self.inputs);
+        if !cpu::is_native(grad) {
+            return add_bias(self.portable_spread(grad, weight)?, bias, dtype);
+        }
+        let (grad, weight) = (widen(grad)?, widen(weight)?);
+        let output = with_wide!(grad.dtype(), T => read(&grad, &weight, |grad: &[T], weight: &[T]| {
+            let bias = values::<T>(bias)?;
+            let bias = bias.as_deref();
+            let output = if self.is_depthwise() {
+                depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs)
+            } else if let Some(turned) = self.turned() {
+                turned.product(grad, &self.turned_weight(weight), bias)
+            } else {
+                self.folded(grad, &self.packed(weight), bias)
+            };
+            cpu::from_vec(output, shape)
+        }))??;
+        Ok(output.to_dtype(dtype)?)
+    }
+
+    /// The gradient of the weight, from x (B, H, W, inputs) and `grad` (B, OH, OW, outputs).
+    pub fn weight_gradient(&self, x: &Array, grad: &Array) -> Result<Array> {
+        if !cpu::is_native(x) {
+            return self.portable_weight_gradient(x, grad);
+        }
+        let (x, grad) = (widen(x)?, widen(grad)?);
+        with_wide!(x.dtype(), T => read(&x, &grad, |x: &[T], grad: &[T]| {
+            let weight = if self.is_depthwise() {
+                depthwise::weight_gradient(x, grad, &self.window, self.inputs)
+            } else {
+                self.unpacked(&self.outer(x, grad))
+            };
+            cpu::from_vec(weight, self.weight_dims().as_slice())
+        }))?
+    }
+
+    /// Weights (O, I, taps) as (O, taps, I).
+    fn packed<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+        exchange(weight, self.inputs / self.groups, self.window.taps())
+    }
+
+    /// The inverse of [`Self::packed`].
+    fn unpacked<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+        exchange(weight, self.window.taps(), self.inputs / self.groups)
+    }
+
+    /// Packed weights of [`Self::turned`]: per group (I, reversed taps, O).
+    fn turned_weight<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+        let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
+        let outputs = self.outputs / self.groups;
+        let mut turned = vec![T::ZERO; weight.len()];
+        for (output, weight) in weight.chunks_exact(inputs * taps).enumerate() {
+            let (group, output) = (output / outputs, output % outputs);
+            for (input, weight) in weight.chunks_exact(taps).enumerate() {
+                let row = (group * inputs + input) * taps;
+                for (tap, value) in weight.iter().rev().enumerate() {
+                    turned[(row + tap) * outputs + output] = *value;
+                }
+            }
+        }
+        turned
+    }
+
+    /// Output rows of a tile and the number of tiles.
+    fn tiles(&self) -> (usize, usize) {
+        let rows = self.batch * self.window.output[0];
+        let columns = self.window.output[1];
+        let whole = self.window.taps() * self.window.pixels()
+            <= self.window.input[0] * self.window.input[1];
+        let tile = if whole {
+            rows
+        } else {
+            (TILE / self.depth()).max(FEWEST).div_ceil(columns).min(rows)
+        };
+        (tile, rows.div_ceil(tile))
+    }
+
+    /// The windows of some output rows; the map itself where they are its pixels.
+    fn windows<'a, T: Wide>(
+        &self,
+        x: &'a [T],
+        group: usize,
+        rows: Range<usize>,
+        scratch: &'a mut Vec<T>,
+        threads: usize,
+    ) -> Matrix<'a, T> {
+        let depth = self.depth();
+        let pixels = rows.len() * self.window.output[1];
+        if self.window.is_pointwise() {
+            let start = rows.start * self.window.output[1] * self.inputs;
+            let channels = self.channels(group);
+            return Matrix { data: &x[start + channels.start..], row: channels.of, column: 1 };
+        }
+        scratch.resize(pixels * depth, T::ZERO);
+        let matrix = &mut scratch[..pixels * depth];
+        if threads > 1 && rows.len() == self.batch * self.window.output[0] {
+            unfold_all(x, &self.window, self.channels(group), matrix);
+        } else {
+            unfold(x, &self.window, self.channels(group), rows, matrix);
+        }
+        Matrix::rows(matrix, depth)
+    }
+
+    /// windows(x) weight^T + bias.
+    fn product<T: Wide>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let (depth, columns) = (self.depth(), self.window.output[1]);
+        let (tile, tiles) = self.tiles();
+        let threads = threads_inside(tiles);
+        let mut output = vec![T::ZERO; self.batch * self.window.pixels() * self.outputs];
+        let slices = output.par_chunks_mut(tile * columns * self.outputs).enumerate();
+        slices.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
+            let rows = output.len() / (columns * self.outputs);
+            let pixels = rows * columns;
+            if let Some(bias) = bias {
+                output.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+            }
+            let rows = index * tile..index * tile + rows;
+            for group in 0..self.groups {
+                let (len, start) = self.group(group);
+                let weight = Matrix::transposed(&weight[start * depth..], depth);
+                let windows = self.windows(x, group, rows.clone(), scratch, threads);
+                let size = (pixels, depth, len);
+                if self.groups == 1 {
+                    matmul_into(output, windows, weight, size, bias.is_some(), threads);
+                    continue;
+                }
+                let mut part = vec![T::ZERO; pixels * len];
+                matmul_into(&mut part, windows, weight, size, false, threads);
+                for (output, part) in
+                    output.chunks_exact_mut(self.outputs).zip(part.chunks_exact(len))
+                {
+                    let output = &mut output[start..start + len];
+                    output.iter_mut().zip(part).for_each(|(output, part)| *output += *part);
+                }
+            }
+        });
+        output
+    }
+
+    /// fold(grad weight) + bias.
+    fn folded<T: Wide>(&self, grad: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let (depth, pixels) = (self.depth(), self.window.pixels());
+        let image = self.window.input[0] * self.window.input[1] * self.inputs;
+        let mut output = vec![T::ZERO; self.batch * image];
+        let threads = threads_inside(self.batch);
+        let images = output.par_chunks_mut(image).enumerate();
+        images.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
+            if let Some(bias) = bias {
+                output.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+            }
+            scratch.resize(pixels * depth, T::ZERO);
+            for group in 0..self.groups {
+                let (len, start) = self.group(group);
+                let grad = &grad[index * pixels * self.outputs + start..];
+                let grad = Matrix { data: grad, row: self.outputs, column: 1 };
+                let weight = Matrix::rows(&weight[start * depth..], depth);
+                matmul_into(scratch, grad, weight, (pixels, len, depth), false, threads);
+                let channels = self.channels(group);
+                vectorized(
+                    #[inline(always)]
+                    || fold(scratch, &self.window, channels, output),
+                );
+            }
+        });
+        output
+    }
+
+    /// grad^T windows(x), the gradient of the packed weight.
+    fn outer<T: Wide>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+        let (depth, columns) = (self.depth(), self.window.output[1]);
+        let rows = self.batch * self.window.output[0];
+        // Pixels need no matrix of windows: any number of rows can be one tile.
+        let tile = if self.window.is_pointwise() {
+            rows.div_ceil(rayon::current_num_threads())
+        } else {
+            (TILE / depth).max(FEWEST).div_ceil(columns).min(rows)
+        };
+        let tiles = rows.div_ceil(tile);
+        // A fixed partition: the order of the sums does not depend on which thread was free.
+        let share = tiles.div_ceil(rayon::current_num_threads());
+        let threads = threads_inside(tiles.div_ceil(share));
+        let parts: Vec<Vec<T>> = (0..tiles)
+            .into_par_iter()
+            .chunks(share)
+            .map(|tiles| {
+                let mut sums = vec![T::ZERO; self.outputs * depth];
+                let mut scratch = Vec::new();
+                for index in tiles {
+                    let rows = index * tile..rows.min((index + 1) * tile);
+                    let pixels = rows.len() * columns;
+                    for group in 0..self.groups {
+                        let (len, start) = self.group(group);
+                        let windows = self.windows(x, group, rows.clone(), &mut scratch, 1);
+                        let grad = &grad[rows.start * columns * self.outputs + start..];
+                        let grad = Matrix { data: grad, row: 1, column: self.outputs };
+                        let sums = &mut sums[start * depth..(start + len) * depth];
+                        matmul_into(sums, grad, windows, (len, pixels, depth), true, threads);
+                    }
+                }
+                sums
+            })
+            .collect();
+        let mut parts = parts.into_iter();
+        let mut sum = parts.next().unwrap_or_default();
+        for part in parts {
+            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        sum
+    }
+
+    fn portable_correlate(&self, x: &Array, weight: &Array) -> Result<Array> {
+        let [height, width] = self.window.output;
+        let shape = (self.batch, height, width, self.outputs);
+        if self.is_depthwise() {
+            return depthwise::portable_correlate(&widen(x)?, &widen(weight)?, &self.window);
+        }
+        let weight = self.portable_weight(weight)?.transpose(1, 2)?;
+        let product = product(&self.portable_windows(x)?, &weight)?;
+        Ok(product.transpose(0, 1)?.contiguous()?.reshape(shape)?)
+    }
+
+    fn portable_spread(&self, grad: &Array, weight: &Array) -> Result<Array> {
+        if self.is_depthwise() {
+            return depthwise::portable_input_gradient(
+                &widen(grad)?,
+                &widen(weight)?,
+                &self.window,
+            );
+        }
+        let [height, width] = self.window.output;
+        let shape = [self.groups, self.batch, height, width, self.window.taps()];
+        let windows = product(&self.portable_grad(grad)?, &self.portable_weight(weight)?)?;
+        let windows = windows.reshape([shape.as_slice(), &[self.inputs / self.groups]].concat())?;
+        // Sums over taps in f32: a position is read by up to all of them.
+        let windows = widen(&windows)?;
+        let views = (0..self.window.taps())
+            .map(|tap| {
+                let view = windows.narrow(4, tap, 1)?.squeeze(4)?;
+                let map = (self.batch, height, width, self.inputs);
+                Ok(view.permute((1, 2, 3, 0, 4))?.contiguous()?.reshape(map)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        fold_taps(&views, &self.window)
+    }
+
+    fn portable_weight_gradient(&self, x: &Array, grad: &Array) -> Result<Array> {
+        if self.is_depthwise() {
+            return depthwise::portable_weight_gradient(&widen(x)?, &widen(grad)?, &self.window);
+        }
+        let grad = self.portable_grad(grad)?.transpose(1, 2)?;
+        let weight = product(&grad, &self.portable_windows(x)?)?;
+        let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
+        let weight = weight.reshape((self.outputs, taps, inputs))?.transpose(1, 2)?;
+        Ok(weight.contiguous()?.reshape(self.weight_dims().as_slice())?)
+    }
+
+    /// Windows of x by candle's operations: (groups, B OH OW, depth).
+    fn portable_windows(&self, x: &Array) -> Result<Array> {
+        let inputs = self.inputs / self.groups;
+        let pixels = self.batch * self.window.pixels();
+        let rows = taps(x, &self.window, 0.0)?
+            .iter()
+            .map(|view| Ok(view.contiguous()?.reshape((pixels, 1, self.groups, inputs))?))
+            .collect::<Result<Vec<_>>>()?;
+        let windows = Array::cat(&rows, 1)?.permute((2, 0, 1, 3))?.contiguous()?;
+        Ok(windows.reshape((self.groups, pixels, self.depth()))?)
+    }
+
+    /// The weight as (groups, O/groups, depth).
+    fn portable_weight(&self, weight: &Array) -> Result<Array> {
+        let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
+        let weight = weight.contiguous()?.reshape((self.outputs, inputs, taps))?;
+        let weight = weight.transpose(1, 2)?.contiguous()?;
+        Ok(weight.reshape((self.groups, self.outputs / self.groups, self.depth()))?)
+    }
+
+    /// A gradient of the output as (groups, B OH OW, O/groups).
+    fn portable_grad(&self, grad: &Array) -> Result<Array> {
+        let pixels = self.batch * self.window.pixels();
+        let shape = (pixels, self.groups, self.outputs / self.groups);
+        Ok(grad.contiguous()?.reshape(shape)?.transpose(0, 1)?.contiguous()?)
+    }
+}
+
+/// How many threads each of `tasks` parallel tasks may use inside.
+fn threads_inside(tasks: usize) -> usize {
+    (rayon::current_num_threads() / tasks).max(1)
+}
+
+/// (rows, a, b) as (rows, b, a).
+fn exchange<T: Wide>(data: &[T], a: usize, b: usize) -> Vec<T> {
+    if a == 1 || b == 1 {
+        return data.to_vec();
+    }
+    let mut turned = vec![T::ZERO; data.len()];
+    for (turned, data) in turned.chunks_exact_mut(a * b).zip(data.chunks_exact(a * b)) {
+        for (i, row) in data.chunks_exact(b).enumerate() {
+            row.iter().enumerate().for_each(|(j, value)| turned[j * a + i] = *value);
+        }
+    }
+    turned
+}
+
+/// Hands the elements of two arrays to `body`.
+fn read<T: Wide, R>(a: &Array, b: &Array, body: impl FnOnce(&[T], &[T]) -> R) -> Result<R> {
+    let (a, b) = (Elements::of(a)?, Elements::of(b)?);
+    a.read(|a: &[T]| b.read(|b: &[T]| body(a, b)))?
+}
+
+/// A bias in the type of the sums.
+fn values<T: Wide>(bias: Option<&Array>) -> Result<Option<Vec<T>>> {
+    bias.map(|bias| Ok(bias.to_dtype(T::DTYPE)?.to_vec1()?)).transpose()
+}
+
+/// A portable result in the operands' type, with the bias added before it is rounded.
+fn add_bias(output: Array, bias: Option<&Array>, dtype: DType) -> Result<Array> {
+    let Some(bias) = bias else { return Ok(output.to_dtype(dtype)?) };
+    let wide = widen(&output)?;
+    Ok(wide.broadcast_add(&bias.to_dtype(wide.dtype())?)?.to_dtype(dtype)?)
+}
+
+/// The sizes of a weight and of its bias, checked against the map's channels: (kernel, other
+/// channels). A weight is (`own`, `other`/groups, kh, kw), and of those only a transposed
+/// convolution's `own` are the map's channels.
+pub(super) fn check_weight(
+    op: &'static str,
+    weight: &Array,
+    bias: Option<&Array>,
+    channels: usize,
+    geometry: &Geometry,
+    transposed: bool,
+) -> Result<([usize; 2], usize)> {
+    let groups = geometry.groups;
+    if groups == 0 || channels % groups != 0 {
+        return Err(Error::attribute(
+            op,
+            format!("groups {groups}; expected a divisor of the {channels} channels of the map"),
+        ));
+    }
+    let per_group = channels / groups;
+    let expected = || {
+        let shape = if transposed {
+            format!("({channels}, O/{groups}, kh, kw)")
+        } else {
+            format!("(O, {per_group}, kh, kw) with O a multiple of groups {groups}")
+        };
+        format!("a weight {shape} for a map of {channels} channels")
+    };
+    let (kernel, outputs) = match *weight.dims() {
+        [own, other, kernel_h, kernel_w] if own * other * kernel_h * kernel_w > 0 => {
+            let fits =
+                if transposed { own == channels } else { other == per_group && own % groups == 0 };
+            if !fits {
+                return Err(Error::shape(op, format!("weight {:?}", weight.dims()), expected()));
+            }
+            ([kernel_h, kernel_w], if transposed { other * groups } else { own })
+        }
+        _ => return Err(Error::shape(op, format!("weight {:?}", weight.dims()), expected())),
+    };
+    if let Some(bias) = bias.filter(|bias| bias.dims() != [outputs]) {
+        let found = format!("bias {:?}", bias.dims());
+        return Err(Error::shape(op, found, format!("[{outputs}], one per output channel")));
+    }
+    Ok((kernel, outputs))
+}
+
+/// Sums of a gradient over all but the channels: the gradient of a bias, in the bias's type.
+pub(super) fn bias_gradient(grad: &Array, dtype: DType) -> Result<Array> {
+    let channels = grad.dims()[grad.rank() - 1];
+    let wide = widen(grad)?;
+    if !cpu::is_native(&wide) {
+        return Ok(wide.sum((0, 1, 2))?.to_dtype(dtype)?);
+    }
+    let sums = with_wide!(wide.dtype(), T => Elements::of(&wide)?.read(|grad: &[T]| {
+        cpu::from_vec(cpu::channel_sums(grad, channels), channels)
+    }))??;
+    Ok(sums.to_dtype(dtype)?)
+}

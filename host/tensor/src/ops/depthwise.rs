@@ -1,0 +1,439 @@
+//! Depthwise convolution: one filter per channel, so there is no product of matrices to make.
+//!
+//! The kernels walk a map in blocks of [`LANES`] channels. A block's rows are copied into a small
+//! buffer with their padding, after which the inner loops have no borders and sums stay in
+//! registers. The gradient of the input is the same correlation of the output's gradient, spread
+//! apart by the stride, with the filter turned round.
+
+use rayon::prelude::*;
+
+use super::geometry::Window;
+use super::unfold::{fold_taps, taps};
+use crate::cpu::{Acc, vectorized};
+use crate::{Array, Result};
+
+/// Channels that are computed together: one 512-bit register of f32.
+const LANES: usize = 16;
+
+/// Output pixels whose sums are kept in registers together.
+const PIXELS: usize = 8;
+
+/// Elements of a buffer: it stays in the first-level cache with the weights.
+const BUFFER: usize = 8192;
+
+/// A correlation with stride over a map whose elements lie `spread` apart, after padding.
+struct Correlation {
+    source: [usize; 2],
+    spread: [usize; 2],
+    /// Where element 0 of the source lies; negative where padding turns into cropping.
+    offset: [isize; 2],
+    output: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    channels: usize,
+}
+
+impl Correlation {
+    fn forward(window: &Window, channels: usize) -> Self {
+        Self {
+            source: window.input,
+            spread: [1, 1],
+            offset: window.padding.map(|padding| padding as isize),
+            output: window.output,
+            kernel: window.kernel,
+            stride: window.stride,
+            dilation: window.dilation,
+            channels,
+        }
+    }
+
+    fn backward(window: &Window, channels: usize) -> Self {
+        Self {
+            source: window.output,
+            spread: window.stride,
+            offset: [0, 1].map(|axis| {
+                (window.dilation[axis] * (window.kernel[axis] - 1)) as isize
+                    - window.padding[axis] as isize
+            }),
+            output: window.input,
+            kernel: window.kernel,
+            stride: [1, 1],
+            dilation: window.dilation,
+            channels,
+        }
+    }
+
+    /// Buffer positions that `outputs` windows in a line reach.
+    fn reach(&self, axis: usize, outputs: usize) -> usize {
+        (outputs - 1) * self.stride[axis] + self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// Output rows that are computed from one filling of the buffer.
+    fn band(&self) -> usize {
+        let row = self.reach(1, self.output[1]) * LANES;
+        let halo = self.dilation[0] * (self.kernel[0] - 1) + 1;
+        let rows = (BUFFER / row).saturating_sub(halo) / self.stride[0] + 1;
+        rows.max(halo).min(self.output[0])
+    }
+
+    /// The bands of all images: (image, first row, rows).
+    fn bands(&self, batch: usize) -> Vec<(usize, usize, usize)> {
+        let band = self.band();
+        (0..batch)
+            .flat_map(|image| {
+                (0..self.output[0])
+                    .step_by(band)
+                    .map(move |first| (image, first, band.min(self.output[0] - first)))
+            })
+            .collect()
+    }
+
+    fn buffer<T: Acc>(&self) -> Vec<T> {
+        vec![T::ZERO; self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES]
+    }
+
+    /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
+    /// positions are and stay 0.
+    fn fill<T: Acc>(&self, buffer: &mut [T], image: &[T], row: usize, rows: usize, first: usize) {
+        let width = self.reach(1, self.output[1]);
+        let lanes = LANES.min(self.channels - first);
+        let top = (row * self.stride[0]) as isize - self.offset[0];
+        for (line, slots) in
+            buffer.chunks_exact_mut(width * LANES).take(self.reach(0, rows)).enumerate()
+        {
+            let Some(y) = source(top + line as isize, self.spread[0], self.source[0]) else {
+                slots.fill(T::ZERO);
+                continue;
+            };
+            let pixels = &image[y * self.source[1] * self.channels..];
+            for x in 0..self.source[1] {
+                let position = self.offset[1] + (x * self.spread[1]) as isize;
+                let Ok(position) = usize::try_from(position) else { continue };
+                if position >= width {
+                    break;
+                }
+                let from = x * self.channels + first;
+                slots[position * LANES..][..lanes].copy_from_slice(&pixels[from..from + lanes]);
+            }
+        }
+    }
+}
+
+/// The element of a spread map at `position`.
+fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
+    let position = usize::try_from(position).ok()?;
+    (position % spread == 0 && position / spread < len).then_some(position / spread)
+}
+
+/// Filters (C, taps) as (block, tap, lane); `turned` reverses the taps.
+fn pack<T: Acc>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Vec<T> {
+    let mut packed = vec![T::ZERO; channels.div_ceil(LANES) * taps * LANES];
+    for (channel, filter) in weight.chunks_exact(taps).enumerate() {
+        for (tap, value) in filter.iter().enumerate() {
+            let tap = if turned { taps - 1 - tap } else { tap };
+            packed[(channel / LANES * taps + tap) * LANES + channel % LANES] = *value;
+        }
+    }
+    packed
+}
+
+/// x (B, H, W, C) with weight (C, kh, kw).
+pub(super) fn correlate<T: Acc>(
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    window: &Window,
+    channels: usize,
+) -> Vec<T> {
+    let weight = pack(weight, channels, window.taps(), false);
+    run(&Correlation::forward(window, channels), x, &weight, bias)
+}
+
+/// The gradient of [`correlate`] with respect to x.
+pub(super) fn input_gradient<T: Acc>(
+    grad: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    window: &Window,
+    channels: usize,
+) -> Vec<T> {
+    let weight = pack(weight, channels, window.taps(), true);
+    run(&Correlation::backward(window, channels), grad, &weight, bias)
+}
+
+fn run<T: Acc>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let channels = plan.channels;
+    let image = plan.source[0] * plan.source[1] * channels;
+    let row = plan.output[1] * channels;
+    let mut output = vec![T::ZERO; x.len() / image * plan.output[0] * row];
+    let band = plan.band();
+    let bands: Vec<&mut [T]> = output
+        .chunks_mut(plan.output[0] * row)
+        .flat_map(|image| image.chunks_mut(band * row))
+        .collect();
+    let places = plan.bands(x.len() / image);
+    bands.into_par_iter().zip(places).for_each_init(
+        || plan.buffer(),
+        |buffer, (output, (index, first, rows))| {
+            let x = &x[index * image..(index + 1) * image];
+            vectorized(
+                #[inline(always)]
+                || band_of_rows(plan, buffer, x, weight, bias, output, (first, rows)),
+            );
+        },
+    );
+    output
+}
+
+#[inline(always)]
+fn band_of_rows<T: Acc>(
+    plan: &Correlation,
+    buffer: &mut [T],
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    output: &mut [T],
+    (first, rows): (usize, usize),
+) {
+    let taps = plan.kernel[0] * plan.kernel[1];
+    let channels = plan.channels;
+    let columns = plan.output[1];
+    // Tiles of near-equal size: 14 columns are 7 and 7, not 8 and 6.
+    let tile = columns.div_ceil(columns.div_ceil(PIXELS));
+    for (block, weight) in weight.chunks_exact(taps * LANES).enumerate() {
+        let channel = block * LANES;
+        let lanes = LANES.min(channels - channel);
+        plan.fill(buffer, x, first, rows, channel);
+        let mut start = [T::ZERO; LANES];
+        if let Some(bias) = bias {
+            start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
+        }
+        for row in 0..rows {
+            for column in (0..columns).step_by(tile) {
+                let pixels = tile.min(columns - column);
+                let output = &mut output[(row * columns + column) * channels + channel..];
+                macro_rules! sizes {
+                    ($($size:literal)*) => { match pixels {
+                        $($size => tile_of_pixels::<T, $size>(
+                            plan, buffer, weight, &start, output, lanes, (row, column),
+                        ),)*
+                        _ => unreachable!("a tile has at most {PIXELS} pixels"),
+                    } };
+                }
+                sizes!(1 2 3 4 5 6 7 8);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tile_of_pixels<T: Acc, const N: usize>(
+    plan: &Correlation,
+    buffer: &[T],
+    weight: &[T],
+    start: &[T; LANES],
+    output: &mut [T],
+    lanes: usize,
+    (row, column): (usize, usize),
+) {
+    let width = plan.reach(1, plan.output[1]);
+    let [stride_h, stride_w] = plan.stride;
+    let mut sums = [*start; N];
+    let mut weights = weight.chunks_exact(LANES);
+    for tap_h in 0..plan.kernel[0] {
+        let line = (row * stride_h + tap_h * plan.dilation[0]) * width + column * stride_w;
+        for tap_w in 0..plan.kernel[1] {
+            let Some(weight) = weights.next() else { return };
+            let weight: &[T; LANES] = weight.try_into().expect("chunks are exact");
+            let from = (line + tap_w * plan.dilation[1]) * LANES;
+            if stride_w == 1 {
+                let pixels = &buffer[from..from + N * LANES];
+                accumulate(&mut sums, pixels, weight, 1);
+            } else {
+                let pixels = &buffer[from..from + ((N - 1) * stride_w + 1) * LANES];
+                accumulate(&mut sums, pixels, weight, stride_w);
+            }
+        }
+    }
+    for (pixel, sums) in sums.iter().enumerate() {
+        let output = &mut output[pixel * plan.channels..];
+        if lanes == LANES {
+            output[..LANES].copy_from_slice(sums);
+        } else {
+            output[..lanes].copy_from_slice(&sums[..lanes]);
+        }
+    }
+}
+
+/// sums\[i\] += weight * pixels\[i * stride\], lane by lane.
+#[inline(always)]
+fn accumulate<T: Acc, const N: usize>(
+    sums: &mut [[T; LANES]; N],
+    pixels: &[T],
+    weight: &[T; LANES],
+    stride: usize,
+) {
+    for (index, sums) in sums.iter_mut().enumerate() {
+        let pixel = &pixels[index * stride * LANES..][..LANES];
+        for lane in 0..LANES {
+            sums[lane] = pixel[lane].mul_add(weight[lane], sums[lane]);
+        }
+    }
+}
+
+/// The gradient of [`correlate`] with respect to the weight, (C, kh, kw).
+pub(super) fn weight_gradient<T: Acc>(
+    x: &[T],
+    grad: &[T],
+    window: &Window,
+    channels: usize,
+) -> Vec<T> {
+    let plan = Correlation::forward(window, channels);
+    let image = plan.source[0] * plan.source[1] * channels;
+    let taps = window.taps();
+    let bands = plan.bands(x.len() / image);
+    // A fixed partition: the order of the sums does not depend on which thread was free.
+    let share = bands.len().div_ceil(rayon::current_num_threads());
+    let partial: Vec<Vec<T>> = bands
+        .par_chunks(share)
+        .map(|bands| {
+            let mut sums = vec![T::ZERO; channels.div_ceil(LANES) * taps * LANES];
+            let mut buffer = plan.buffer();
+            let mut grads = vec![T::ZERO; plan.band() * plan.output[1] * LANES];
+            for (index, first, rows) in bands {
+                let x = &x[index * image..(index + 1) * image];
+                let start = (index * plan.output[0] + first) * plan.output[1] * channels;
+                let grad = &grad[start..start + rows * plan.output[1] * channels];
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let place = (*first, *rows);
+                        band_of_weights(&plan, &mut buffer, &mut grads, x, grad, &mut sums, place);
+                    },
+                );
+            }
+            sums
+        })
+        .collect();
+    let mut weight = vec![T::ZERO; channels * taps];
+    for (channel, filter) in weight.chunks_exact_mut(taps).enumerate() {
+        for (tap, value) in filter.iter_mut().enumerate() {
+            let place = (channel / LANES * taps + tap) * LANES + channel % LANES;
+            *value = partial.iter().map(|sums| sums[place]).sum();
+        }
+    }
+    weight
+}
+
+#[inline(always)]
+fn band_of_weights<T: Acc>(
+    plan: &Correlation,
+    buffer: &mut [T],
+    grads: &mut [T],
+    x: &[T],
+    grad: &[T],
+    sums: &mut [T],
+    (first, rows): (usize, usize),
+) {
+    let [kernel_h, kernel_w] = plan.kernel;
+    for (block, sums) in sums.chunks_exact_mut(kernel_h * kernel_w * LANES).enumerate() {
+        let channel = block * LANES;
+        let lanes = LANES.min(plan.channels - channel);
+        plan.fill(buffer, x, first, rows, channel);
+        for (slot, pixel) in grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels)) {
+            slot[..lanes].copy_from_slice(&pixel[channel..channel + lanes]);
+        }
+        let grads = &grads[..rows * plan.output[1] * LANES];
+        for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
+            let mut tap_w = 0;
+            while tap_w < kernel_w {
+                let place = (tap_h, tap_w);
+                let sums = &mut sums[tap_w * LANES..];
+                tap_w += match kernel_w - tap_w {
+                    7.. => row_of_taps::<T, 7>(plan, buffer, grads, sums, place),
+                    5.. => row_of_taps::<T, 5>(plan, buffer, grads, sums, place),
+                    3.. => row_of_taps::<T, 3>(plan, buffer, grads, sums, place),
+                    _ => row_of_taps::<T, 1>(plan, buffer, grads, sums, place),
+                };
+            }
+        }
+    }
+}
+
+/// Adds the gradients of `N` neighbouring taps to `sums`; returns `N`.
+#[inline(always)]
+fn row_of_taps<T: Acc, const N: usize>(
+    plan: &Correlation,
+    buffer: &[T],
+    grads: &[T],
+    sums: &mut [T],
+    (tap_h, tap_w): (usize, usize),
+) -> usize {
+    let width = plan.reach(1, plan.output[1]);
+    let [stride_h, stride_w] = plan.stride;
+    let [dilation_h, dilation_w] = plan.dilation;
+    let mut local = [[T::ZERO; LANES]; N];
+    for (row, grads) in grads.chunks_exact(plan.output[1] * LANES).enumerate() {
+        let line = (row * stride_h + tap_h * dilation_h) * width + tap_w * dilation_w;
+        for (column, grad) in grads.chunks_exact(LANES).enumerate() {
+            let grad: &[T; LANES] = grad.try_into().expect("chunks are exact");
+            let from = (line + column * stride_w) * LANES;
+            if dilation_w == 1 {
+                accumulate(&mut local, &buffer[from..from + N * LANES], grad, 1);
+            } else {
+                let pixels = &buffer[from..from + ((N - 1) * dilation_w + 1) * LANES];
+                accumulate(&mut local, pixels, grad, dilation_w);
+            }
+        }
+    }
+    for (sums, local) in sums.chunks_exact_mut(LANES).zip(&local) {
+        sums.iter_mut().zip(local).for_each(|(sum, value)| *sum += *value);
+    }
+    N
+}
+
+/// [`correlate`] by candle's operations: x (B, H, W, C), weight (C, 1, kh, kw), both in the type of
+/// the sums.
+pub(super) fn portable_correlate(x: &Array, weight: &Array, window: &Window) -> Result<Array> {
+    let rows = rows_of_taps(weight, window)?;
+    let mut sum: Option<Array> = None;
+    for (tap, view) in taps(x, window, 0.0)?.iter().enumerate() {
+        let term = view.broadcast_mul(&rows.narrow(0, tap, 1)?)?;
+        sum = Some(match sum {
+            Some(sum) => (sum + term)?,
+            None => term,
+        });
+    }
+    Ok(sum.expect("a window has at least one tap"))
+}
+
+/// [`input_gradient`] by candle's operations.
+pub(super) fn portable_input_gradient(
+    grad: &Array,
+    weight: &Array,
+    window: &Window,
+) -> Result<Array> {
+    let rows = rows_of_taps(weight, window)?;
+    let views = (0..window.taps())
+        .map(|tap| Ok(grad.broadcast_mul(&rows.narrow(0, tap, 1)?)?))
+        .collect::<Result<Vec<_>>>()?;
+    fold_taps(&views, window)
+}
+
+/// [`weight_gradient`] by candle's operations, (C, 1, kh, kw).
+pub(super) fn portable_weight_gradient(x: &Array, grad: &Array, window: &Window) -> Result<Array> {
+    let channels = x.dims4()?.3;
+    let filters = taps(x, window, 0.0)?
+        .iter()
+        .map(|view| Ok((view * grad)?.sum((0, 1, 2))?))
+        .collect::<Result<Vec<_>>>()?;
+    let [kernel_h, kernel_w] = window.kernel;
+    Ok(Array::stack(&filters, 1)?.reshape((channels, 1, kernel_h, kernel_w))?)
+}
+
+/// Filters (C, 1, kh, kw) as (taps, C).
+fn rows_of_taps(weight: &Array, window: &Window) -> Result<Array> {
+    let channels = weight.dims()[0];
+    Ok(weight.contiguous()?.reshape((channels, window.taps()))?.t()?.contiguous()?)
+}

@@ -3,7 +3,7 @@
 use hssl_plugin_api::component::Kind;
 use serde_json::{Map, Value};
 
-use super::layer::{Merged, join};
+use super::layer::{Merged, at, join, sections};
 use super::validate::target;
 use super::{Origin, Problem};
 
@@ -37,26 +37,29 @@ pub(super) struct Named {
     pub schema: Value,
 }
 
-/// The components that `values` name; unknown ones become problems.
+/// The components that the values name; unknown ones become problems.
 pub(super) fn named(
-    values: &Map<String, Value>,
+    merged: &Merged,
     recipes: &dyn Recipes,
     problems: &mut Vec<Problem>,
 ) -> Vec<Named> {
-    let mut sections = Vec::new();
-    for (key, kind) in [("backbone", Kind::Backbone), ("objective", Kind::Objective)] {
-        sections.extend(values.get(key).map(|section| (key.to_owned(), kind, section)));
-    }
-    if let Some(Value::Object(heads)) = values.get("heads") {
-        sections.extend(heads.iter().map(|(name, head)| (join("heads", name), Kind::Head, head)));
-    }
     let mut found = Vec::new();
-    for (key, kind, section) in sections {
+    for (key, kind) in sections(&merged.values) {
         // A missing or mistyped name is the document schema's to report.
-        let Some(plugin) = section.get("plugin").and_then(Value::as_str) else { continue };
+        let plugin = at(&merged.values, &key).and_then(|section| section.get("plugin"));
+        let Some(plugin) = plugin.and_then(Value::as_str) else { continue };
         match recipes.schema(kind, plugin) {
             Ok(schema) => found.push(Named { key, plugin: plugin.to_owned(), schema }),
-            Err(error) => problems.push(Problem::error(join(&key, "plugin"), error.to_string())),
+            Err(error) => {
+                let at = join(&key, "plugin");
+                // An evaluation that only the defaults ask for is missed when it is to run.
+                let users = merged.origins.get(&at).is_some_and(Origin::is_users);
+                let problem = match kind {
+                    Kind::Evaluator if !users => Problem::warning,
+                    _ => Problem::error,
+                };
+                problems.push(problem(at, error.to_string()));
+            }
         }
     }
     found
@@ -113,13 +116,6 @@ fn shorten_floats(value: &mut Value) {
         Value::Object(table) => table.values_mut().for_each(shorten_floats),
         _ => {}
     }
-}
-
-/// The value at a dotted key.
-pub(super) fn at<'a>(values: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    let mut parts = key.split('.');
-    let first = values.get(parts.next()?)?;
-    parts.try_fold(first, |value, part| value.get(part))
 }
 
 fn number_of(value: f64) -> Option<serde_json::Number> {

@@ -40,8 +40,9 @@ pub fn document(components: &[ComponentManifest]) -> Value {
     };
     let backbone = section(Kind::Backbone);
     let objective = section(Kind::Objective);
-    let head = section(Kind::Head);
+    let (head, evaluator) = (section(Kind::Head), section(Kind::Evaluator));
     definitions.insert("head".into(), head);
+    definitions.insert("evaluator".into(), evaluator);
     if let Some(Value::Object(properties)) = root.get_mut("properties") {
         for (key, schema) in [("backbone", backbone), ("objective", objective)] {
             insert_described(properties, key, schema);
@@ -60,6 +61,14 @@ pub fn document(components: &[ComponentManifest]) -> Value {
                 ],
             }),
         );
+    }
+    if let Some(Value::Object(eval)) =
+        definitions.get_mut("EvalConfig").and_then(|eval| eval.get_mut("properties"))
+    {
+        let evaluators = json!({
+            "type": "object", "additionalProperties": { "$ref": "#/$defs/evaluator" },
+        });
+        insert_described(eval, "evaluators", evaluators);
     }
     // Any key may come from another layer.
     if let Value::Object(root) = &mut root {

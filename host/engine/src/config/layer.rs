@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hssl_plugin_api::component::Kind;
 use serde_json::{Map, Value};
 
 use super::Origin;
 
-/// Tables that exist only as far as they are filled; an empty one removes what lies below.
-const CLEARED_BY_EMPTY: &str = "heads";
+/// Tables of components by name. They exist only as far as they are filled: an empty one removes
+/// what lower layers put there.
+const COMPONENT_TABLES: [&str; 2] = ["heads", "eval.evaluators"];
 
 /// Keys that hold a data SPEC.
 const SPECS: [&str; 3] = ["train", "eval_train", "eval_test"];
@@ -16,6 +18,37 @@ const SPECS: [&str; 3] = ["train", "eval_train", "eval_test"];
 /// A dotted key.
 pub(super) fn join(prefix: &str, key: &str) -> String {
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+}
+
+/// The value at a dotted key.
+pub(super) fn at<'a>(values: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let mut parts = key.split('.');
+    let first = values.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
+}
+
+/// Removes the value at a dotted key.
+fn take(values: &mut Map<String, Value>, key: &str) -> Option<Value> {
+    match key.split_once('.') {
+        Some((first, rest)) => take(values.get_mut(first)?.as_object_mut()?, rest),
+        None => values.remove(key),
+    }
+}
+
+/// The sections of `values` that configure a component, by dotted key.
+pub(super) fn sections(values: &Map<String, Value>) -> Vec<(String, Kind)> {
+    let mut sections = Vec::new();
+    for (key, kind) in [("backbone", Kind::Backbone), ("objective", Kind::Objective)] {
+        if values.contains_key(key) {
+            sections.push((key.to_owned(), kind));
+        }
+    }
+    for (table, kind) in COMPONENT_TABLES.into_iter().zip([Kind::Head, Kind::Evaluator]) {
+        if let Some(Value::Object(components)) = at(values, table) {
+            sections.extend(components.keys().map(|name| (join(table, name), kind)));
+        }
+    }
+    sections
 }
 
 /// What one source says.
@@ -54,12 +87,19 @@ impl Layer {
         self.clear_empty_tables();
     }
 
-    /// Turns an empty `heads` table into the removal of the heads below.
+    /// Turns an empty table of components into the removal of those below.
     pub(super) fn clear_empty_tables(&mut self) {
-        if self.values.get(CLEARED_BY_EMPTY) == Some(&Value::Object(Map::new())) {
-            self.values.remove(CLEARED_BY_EMPTY);
-            self.clears.push(CLEARED_BY_EMPTY.to_owned());
+        for key in COMPONENT_TABLES {
+            if at(&self.values, key) == Some(&Value::Object(Map::new())) {
+                take(&mut self.values, key);
+                self.clears.push(key.to_owned());
+            }
         }
+    }
+
+    /// Removes every component below that this layer does not have itself.
+    pub(super) fn clear_components(&mut self) {
+        self.clears.extend(COMPONENT_TABLES.map(str::to_owned));
     }
 
     /// Makes the relative paths among the values absolute, starting at `folder`.
@@ -119,7 +159,7 @@ impl Merged {
 
     fn lay(&mut self, layer: &Layer) {
         for key in &layer.clears {
-            self.values.remove(key);
+            take(&mut self.values, key);
             self.forget(key);
         }
         self.drop_options_of_former_plugins(&layer.values);
@@ -128,28 +168,12 @@ impl Merged {
 
     /// Options belong to the plugin that they were said for.
     fn drop_options_of_former_plugins(&mut self, above: &Map<String, Value>) {
-        let mut sections: Vec<Vec<&str>> = vec![vec!["backbone"], vec!["objective"]];
-        if let Some(Value::Object(heads)) = above.get("heads") {
-            sections.extend(heads.keys().map(|name| vec!["heads", name]));
-        }
-        for path in sections {
-            let plugin = |values: &Map<String, Value>| {
-                let (first, rest) = path.split_first()?;
-                let section = rest.iter().try_fold(values.get(*first)?, |v, key| v.get(key))?;
-                section.get("plugin").cloned()
-            };
+        for (key, _) in sections(above) {
+            let plugin = |values| at(values, &key)?.get("plugin").cloned();
             let (former, new) = (plugin(&self.values), plugin(above));
             if former.is_some() && new.is_some() && former != new {
-                let table = match path[..] {
-                    [head_table, name] => {
-                        self.values.get_mut(head_table).and_then(|heads| heads.get_mut(name))
-                    }
-                    _ => self.values.get_mut(path[0]),
-                };
-                if let Some(table) = table {
-                    *table = Value::Object(Map::new());
-                }
-                self.forget(&path.join("."));
+                take(&mut self.values, &key);
+                self.forget(&key);
             }
         }
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::component::{Named, at, fill_defaults, named};
-use super::layer::{self, Layer, Merged, join};
+use super::component::{Named, fill_defaults, named};
+use super::layer::{self, Layer, Merged, at};
 use super::{
     Error, Origin, Problem, Recipes, Result, RunConfig, check, document, environment, file,
     setting, validate,
@@ -115,8 +115,8 @@ pub fn from_toml(
     recipes: &dyn Recipes,
 ) -> Result<Resolved> {
     let (mut stored, _) = file::parse(text, &base_dir.join("config.toml"), base_dir)?;
-    // A recipe that has gained heads since does not give them to this run.
-    stored.clears.push("heads".into());
+    // Components that defaults or recipe have gained since are not this run's.
+    stored.clear_components();
     let mut settings = setting::layer(sets)?;
     settings.start_paths_at(&std::env::current_dir().unwrap_or_default());
     resolve(vec![stored, settings], base_dir, recipes)
@@ -134,9 +134,9 @@ fn resolve(layers: Vec<Layer>, base_dir: &Path, recipes: &dyn Recipes) -> Result
         below.push(Layer::new(recipe, Origin::Recipe(objective.to_owned())));
     }
     let mut merged = Merged::of(below.iter().chain(&layers));
-    let components = named(&merged.values, recipes, &mut problems);
+    let components = named(&merged, recipes, &mut problems);
     problems.extend(shape_problems(&merged.values, &components));
-    if !problems.is_empty() {
+    if problems.iter().any(Problem::is_error) {
         return Err(invalid(problems, &merged));
     }
     for component in &components {
@@ -150,14 +150,13 @@ fn resolve(layers: Vec<Layer>, base_dir: &Path, recipes: &dyn Recipes) -> Result
             return Err(invalid(vec![problem], &merged));
         }
     };
-    let (errors, mut warnings): (Vec<_>, Vec<_>) =
-        check(&config).into_iter().partition(Problem::is_error);
-    if !errors.is_empty() {
-        return Err(invalid(errors, &merged));
+    problems.extend(check(&config));
+    problems.extend(shortened);
+    if problems.iter().any(Problem::is_error) {
+        return Err(invalid(problems, &merged));
     }
-    warnings.extend(shortened);
-    attach_origins(&mut warnings, &merged);
-    let base_dir = base_dir.to_owned();
+    attach_origins(&mut problems, &merged);
+    let (base_dir, warnings) = (base_dir.to_owned(), problems);
     Ok(Resolved { config, origins: merged.origins, base_dir, warnings, values: merged.values })
 }
 
@@ -170,7 +169,6 @@ fn defaults() -> Layer {
 fn shape_problems(values: &Map<String, Value>, components: &[Named]) -> Vec<Problem> {
     let root = document::run();
     let mut problems = validate::check(&root, &root, "", &Value::Object(values.clone()), &[]);
-    elsewhere(&root, &mut problems);
     for component in components {
         let Some(Value::Object(section)) = at(values, &component.key) else { continue };
         let section = Value::Object(section.clone());
@@ -185,21 +183,6 @@ fn shape_problems(values: &Map<String, Value>, components: &[Named]) -> Vec<Prob
         problems.extend(found);
     }
     problems
-}
-
-/// Tells where an unknown key of the outermost table belongs.
-fn elsewhere(root: &Value, problems: &mut [Problem]) {
-    let Some(Value::Object(sections)) = root.get("properties") else { return };
-    for problem in problems.iter_mut().filter(|p| p.message.starts_with("unknown key; known")) {
-        let last = problem.key.rsplit('.').next().unwrap_or_default().to_owned();
-        let home = sections.iter().find(|(_, section)| {
-            let section = validate::target(root, section);
-            section.get("properties").is_some_and(|keys| keys.get(&last).is_some())
-        });
-        if let Some((section, _)) = home {
-            problem.message = format!("unknown key; did you mean `{}`?", join(section, &last));
-        }
-    }
 }
 
 /// Shortens a warm-up that is longer than the whole training, where the length of the training was

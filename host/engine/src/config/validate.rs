@@ -139,8 +139,7 @@ impl Walk<'_> {
             let path = join(key, name);
             if let Some(property) = properties.get(name) {
                 self.value(property, &path, value, &[]);
-            } else if known.contains(&name.as_str()) {
-            } else {
+            } else if !known.contains(&name.as_str()) {
                 match additional {
                     Some(Value::Bool(true)) => {}
                     Some(inner @ Value::Object(_)) => self.value(inner, &path, value, &[]),
@@ -165,8 +164,9 @@ impl Walk<'_> {
     fn unknown(&mut self, path: &str, name: &str, siblings: &Map<String, Value>, known: &[&str]) {
         let here = siblings.keys().map(String::as_str).chain(known.iter().copied());
         let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        let advice = match nearest(name, here) {
-            Some(near) => format!("did you mean `{}`?", join(parent, near)),
+        let near = nearest(name, here).map(|near| join(parent, near));
+        let advice = match near.or_else(|| self.elsewhere(name)) {
+            Some(near) => format!("did you mean `{near}`?"),
             None if siblings.is_empty() => "this section takes no keys".to_owned(),
             None => {
                 let names: Vec<&str> = siblings.keys().map(String::as_str).collect();
@@ -174,6 +174,16 @@ impl Walk<'_> {
             }
         };
         self.problems.push(Problem::error(path, format!("unknown key; {advice}")));
+    }
+
+    /// The full key of `name` in one of the root's sections.
+    fn elsewhere(&self, name: &str) -> Option<String> {
+        let sections = self.root.get("properties")?.as_object()?;
+        let has = |section: &&Value| {
+            target(self.root, section).get("properties").is_some_and(|p| p.get(name).is_some())
+        };
+        let (section, _) = sections.iter().find(|(_, section)| has(section))?;
+        Some(join(section, name))
     }
 
     fn list(&mut self, schema: &Value, key: &str, list: &[Value]) {

@@ -35,6 +35,6 @@ pub use loader::{Batch, Loader, LoaderOptions};
 pub use order::{Shard, epoch_order};
 pub use random::{Key, Stream};
 pub use sample::{Image, Mask, ObjectBox, Outline, Sample};
-pub use spec::{Roots, open};
+pub use spec::{Roots, absolute, open};
 pub use subset::{Portion, select, subset};
 pub use write::write_to;

@@ -106,6 +106,17 @@ pub fn open(spec: &str, roots: &Roots) -> Result<Arc<dyn Dataset>> {
     }
 }
 
+/// `spec` with a relative path in it made absolute, starting at `folder`; a known set and a
+/// generated one have no path.
+pub fn absolute(spec: &str, folder: &Path) -> String {
+    match spec.trim().split_once(':') {
+        Some((kind, place)) if kind != "generated" && !place.is_empty() => {
+            format!("{kind}:{}", folder.join(place).display())
+        }
+        _ => spec.to_owned(),
+    }
+}
+
 fn open_kind(
     parts: &Parts<'_>,
     kind: &str,

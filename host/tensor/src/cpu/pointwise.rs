@@ -10,19 +10,23 @@ use crate::{Array, Result};
 
 /// Elements per task.
 const CHUNK: usize = 16_384;
+/// Elements per call of the inner loop; what is not side by side is first brought together.
+const BLOCK: usize = 512;
 
 /// f(x) for each element, in the type of the accumulator, rounded once.
 pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Array> {
-    let f = std::convert::identity(
-        #[inline(always)]
-        |x: T| T::round(f(x.acc())),
-    );
     let output = view(x, |elements: &[T], strides| {
         walk(
             x.dims(),
             [strides],
+            || [T::zero(); BLOCK],
             #[inline(always)]
-            |output, [start], [step]| run1(output, (&elements[start..], step), &f),
+            |slots, [start], [step], buffer| {
+                let x = line(&elements[start..], step, slots.len(), buffer);
+                for (slot, x) in slots.iter_mut().zip(x) {
+                    slot.write(T::round(f(x.acc())));
+                }
+            },
         )
     })?;
     from_vec(output, x.shape())
@@ -34,7 +38,6 @@ pub fn zip_map<T: Real>(
     b: &Array,
     f: impl Fn(T::Acc, T::Acc) -> T::Acc + Sync,
 ) -> Result<Array> {
-    debug_assert_eq!(a.dims(), b.dims());
     zip(
         a,
         b,
@@ -44,19 +47,28 @@ pub fn zip_map<T: Real>(
 }
 
 /// f(a, b) for each pair of elements of equal shapes; types may differ.
+///
+/// # Panics
+/// The shapes differ.
 pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
     a: &Array,
     b: &Array,
     f: impl Fn(A, B) -> O + Sync,
 ) -> Result<Array> {
+    assert_eq!(a.dims(), b.dims(), "operands of one shape");
     let output = view(a, |left: &[A], strides_a| {
         view(b, |right: &[B], strides_b| {
             walk(
                 a.dims(),
                 [strides_a, strides_b],
+                || ([A::zero(); BLOCK], [B::zero(); BLOCK]),
                 #[inline(always)]
-                |output, [start_a, start_b], [step_a, step_b]| {
-                    run2(output, (&left[start_a..], step_a), (&right[start_b..], step_b), &f);
+                |slots, starts, steps, (buffer_a, buffer_b)| {
+                    let a = line(&left[starts[0]..], steps[0], slots.len(), buffer_a);
+                    let b = line(&right[starts[1]..], steps[1], slots.len(), buffer_b);
+                    for (slot, (a, b)) in slots.iter_mut().zip(a.iter().zip(b)) {
+                        slot.write(f(*a, *b));
+                    }
                 },
             )
         })
@@ -65,23 +77,31 @@ pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
 }
 
 /// f(a, b, c) for each triple of elements of equal shapes; types may differ.
+///
+/// # Panics
+/// The shapes differ.
 pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType>(
     a: &Array,
     b: &Array,
     c: &Array,
     f: impl Fn(A, B, C) -> O + Sync,
 ) -> Result<Array> {
+    assert!(a.dims() == b.dims() && a.dims() == c.dims(), "operands of one shape");
     let output = view(a, |first: &[A], strides_a| {
         view(b, |second: &[B], strides_b| {
             view(c, |third: &[C], strides_c| {
                 walk(
                     a.dims(),
                     [strides_a, strides_b, strides_c],
+                    || ([A::zero(); BLOCK], [B::zero(); BLOCK], [C::zero(); BLOCK]),
                     #[inline(always)]
-                    |output, starts, [step_a, step_b, step_c]| {
-                        let first = (&first[starts[0]..], step_a);
-                        let second = (&second[starts[1]..], step_b);
-                        run3(output, first, second, (&third[starts[2]..], step_c), &f);
+                    |slots, starts, steps, (buffer_a, buffer_b, buffer_c)| {
+                        let a = line(&first[starts[0]..], steps[0], slots.len(), buffer_a);
+                        let b = line(&second[starts[1]..], steps[1], slots.len(), buffer_b);
+                        let c = line(&third[starts[2]..], steps[2], slots.len(), buffer_c);
+                        for (slot, ((a, b), c)) in slots.iter_mut().zip(a.iter().zip(b).zip(c)) {
+                            slot.write(f(*a, *b, *c));
+                        }
                     },
                 )
             })
@@ -100,31 +120,34 @@ fn view<T: WithDType, R>(array: &Array, body: impl FnOnce(&[T], &[usize]) -> R) 
     Ok(body(&elements[layout.start_offset().min(elements.len())..], layout.stride()))
 }
 
-/// Fills an output of `shape` in row-major order, in parallel. `run(slots, starts, steps)` is called
-/// for pieces in which each of the `N` operands advances by a constant step, and writes every slot.
-fn walk<const N: usize, O: Copy + Send>(
+/// Fills an output of `shape` in row-major order, in parallel. `run(slots, starts, steps, scratch)`
+/// is called for at most [`BLOCK`] slots, for which each of the `N` operands advances by a constant
+/// step, and writes every slot. Each task has its own scratch.
+#[inline(always)]
+fn walk<const N: usize, O: Copy + Send, S>(
     shape: &[usize],
     strides: [&[usize]; N],
-    run: impl Fn(&mut [MaybeUninit<O>], [usize; N], [usize; N]) + Sync,
+    scratch: impl Fn() -> S + Sync,
+    run: impl Fn(&mut [MaybeUninit<O>], [usize; N], [usize; N], &mut S) + Sync,
 ) -> Vec<O> {
     let rows = Rows::new(shape, strides);
     let total: usize = shape.iter().product();
     let mut output = Vec::with_capacity(total);
-    let task = |(chunk, slots): (usize, &mut [MaybeUninit<O>])| {
+    let task = |(chunk, mut slots): (usize, &mut [MaybeUninit<O>])| {
+        let mut scratch = scratch();
+        let (mut row, mut column) = (chunk * CHUNK / rows.len, chunk * CHUNK % rows.len);
         vectorized(
             #[inline(always)]
             || {
-                let (mut row, mut column) = (chunk * CHUNK / rows.len, chunk * CHUNK % rows.len);
-                let mut slots = slots;
                 while !slots.is_empty() {
-                    let count = (rows.len - column).min(slots.len());
-                    let (piece, rest) = slots.split_at_mut(count);
-                    let mut starts = rows.starts(row);
-                    for (start, step) in starts.iter_mut().zip(rows.steps) {
-                        *start += column * step;
+                    let count = (rows.len - column).min(slots.len()).min(BLOCK);
+                    let (block, rest) = std::mem::take(&mut slots).split_at_mut(count);
+                    run(block, rows.starts(row, column), rows.steps, &mut scratch);
+                    slots = rest;
+                    column += count;
+                    if column == rows.len {
+                        (row, column) = (row + 1, 0);
                     }
-                    run(piece, starts, rows.steps);
-                    (slots, row, column) = (rest, row + 1, 0);
                 }
             },
         );
@@ -135,6 +158,28 @@ fn walk<const N: usize, O: Copy + Send>(
     // every slot that it is given.
     unsafe { output.set_len(total) };
     output
+}
+
+/// `len` elements `step` apart, side by side: as they lie if `step` is 1, else in `buffer`.
+#[inline(always)]
+fn line<'a, T: Copy>(x: &'a [T], step: usize, len: usize, buffer: &'a mut [T; BLOCK]) -> &'a [T] {
+    if step == 1 {
+        return &x[..len];
+    }
+    collect(x, step, &mut buffer[..len]);
+    &buffer[..len]
+}
+
+/// Apart from [`line`], so that there is one copy of it for each type and not for each kernel.
+#[inline(never)]
+fn collect<T: Copy>(x: &[T], step: usize, buffer: &mut [T]) {
+    if step == 0 {
+        buffer.fill(x[0]);
+    } else {
+        for (slot, x) in buffer.iter_mut().zip(x.iter().step_by(step)) {
+            *slot = *x;
+        }
+    }
 }
 
 /// A shape as rows of constant step in every operand, neighbouring dimensions merged where possible.
@@ -162,9 +207,10 @@ impl<const N: usize> Rows<N> {
         Self { around: dims, len, steps }
     }
 
-    /// Where a row begins in each operand.
-    fn starts(&self, mut row: usize) -> [usize; N] {
-        let mut starts = [0; N];
+    /// Where an element lies in each operand.
+    #[inline(always)]
+    fn starts(&self, mut row: usize, column: usize) -> [usize; N] {
+        let mut starts = self.steps.map(|step| column * step);
         for (size, strides) in &self.around {
             let index = row % size;
             row /= size;
@@ -173,78 +219,6 @@ impl<const N: usize> Rows<N> {
             }
         }
         starts
-    }
-}
-
-/// Elements and the step between them.
-type Strided<'a, T> = (&'a [T], usize);
-
-#[inline(always)]
-fn run1<A: Copy, O>(output: &mut [MaybeUninit<O>], (a, step): Strided<'_, A>, f: &impl Fn(A) -> O) {
-    if step == 1 {
-        let len = output.len();
-        for (slot, a) in output.iter_mut().zip(&a[..len]) {
-            slot.write(f(*a));
-        }
-    } else {
-        for (index, slot) in output.iter_mut().enumerate() {
-            slot.write(f(a[index * step]));
-        }
-    }
-}
-
-#[inline(always)]
-fn run2<A: Copy, B: Copy, O>(
-    output: &mut [MaybeUninit<O>],
-    (a, step_a): Strided<'_, A>,
-    (b, step_b): Strided<'_, B>,
-    f: &impl Fn(A, B) -> O,
-) {
-    match (step_a, step_b) {
-        (1, 1) => {
-            let len = output.len();
-            for ((slot, a), b) in output.iter_mut().zip(&a[..len]).zip(&b[..len]) {
-                slot.write(f(*a, *b));
-            }
-        }
-        (1, 0) => {
-            let (b, len) = (b[0], output.len());
-            for (slot, a) in output.iter_mut().zip(&a[..len]) {
-                slot.write(f(*a, b));
-            }
-        }
-        (0, 1) => {
-            let (a, len) = (a[0], output.len());
-            for (slot, b) in output.iter_mut().zip(&b[..len]) {
-                slot.write(f(a, *b));
-            }
-        }
-        _ => {
-            for (index, slot) in output.iter_mut().enumerate() {
-                slot.write(f(a[index * step_a], b[index * step_b]));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn run3<A: Copy, B: Copy, C: Copy, O>(
-    output: &mut [MaybeUninit<O>],
-    (a, step_a): Strided<'_, A>,
-    (b, step_b): Strided<'_, B>,
-    (c, step_c): Strided<'_, C>,
-    f: &impl Fn(A, B, C) -> O,
-) {
-    if (step_a, step_b, step_c) == (1, 1, 1) {
-        let len = output.len();
-        let inputs = a[..len].iter().zip(&b[..len]).zip(&c[..len]);
-        for (slot, ((a, b), c)) in output.iter_mut().zip(inputs) {
-            slot.write(f(*a, *b, *c));
-        }
-    } else {
-        for (index, slot) in output.iter_mut().enumerate() {
-            slot.write(f(a[index * step_a], b[index * step_b], c[index * step_c]));
-        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
+use candle_core::WithDType;
+
 use super::sum::total;
-use crate::cpu;
+use crate::cpu::{self, Elements, from_vec};
 use crate::{Array, DType, Error, Result, with_real};
 
 /// The shape in which two shapes meet (NumPy rules).
@@ -88,11 +90,15 @@ pub(crate) fn arithmetic(kind: Arithmetic, a: &Array, b: &Array) -> Result<Array
     }
     macro_rules! wrapping {
         ($type:ty) => {
-            match kind {
-                Arithmetic::Add => cpu::zip(&a, &b, <$type>::wrapping_add),
-                Arithmetic::Sub => cpu::zip(&a, &b, <$type>::wrapping_sub),
-                _ => cpu::zip(&a, &b, <$type>::wrapping_mul),
-            }
+            integers(
+                &a,
+                &b,
+                match kind {
+                    Arithmetic::Add => <$type>::wrapping_add,
+                    Arithmetic::Sub => <$type>::wrapping_sub,
+                    _ => <$type>::wrapping_mul,
+                },
+            )
         };
     }
     macro_rules! float {
@@ -119,6 +125,15 @@ pub(crate) fn arithmetic(kind: Arithmetic, a: &Array, b: &Array) -> Result<Array
     }
 }
 
+/// Integers are few: one plain loop for all.
+fn integers<T: WithDType>(a: &Array, b: &Array, f: fn(T, T) -> T) -> Result<Array> {
+    let (left, right) = (Elements::of(a)?, Elements::of(b)?);
+    let output = left.read(|a: &[T]| {
+        right.read(|b: &[T]| a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect::<Vec<_>>())
+    })??;
+    from_vec(output, a.shape())
+}
+
 /// The product of a gradient with a factor of its shape or one that broadcasts to it, summed to `shape`.
 pub(crate) fn product_to(
     grad: &Array,
@@ -134,13 +149,5 @@ pub(crate) fn float(op: &'static str, array: &Array) -> Result<()> {
     match array.dtype() {
         DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(()),
         found => Err(Error::Type { op, found, expected: "f32, f64, bf16 or f16" }),
-    }
-}
-
-/// An array in the type in which candle's compositions compute: f32 for half types.
-pub(crate) fn wide(array: &Array) -> Result<Array> {
-    match array.dtype() {
-        DType::BF16 | DType::F16 => Ok(array.to_dtype(DType::F32)?),
-        _ => Ok(array.clone()),
     }
 }

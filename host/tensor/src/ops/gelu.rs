@@ -1,6 +1,6 @@
 //! GELU with the exact error function: x Phi(x) (Hendrycks and Gimpel, 2016).
 
-use crate::cpu::{self, Acc, Real};
+use crate::cpu::{self, Acc};
 use crate::{Array, DType, Result, Tensor, tape, with_real};
 
 /// x Phi(x), elementwise.
@@ -26,15 +26,17 @@ fn kernel(x: &Array) -> Result<Array> {
     with_real!("Gelu", x.dtype(), T => cpu::map::<T>(x, #[inline(always)] |x| x * cdf(x)))
 }
 
-/// grad (Phi(x) + x phi(x)).
 fn kernel_backward(x: &Array, grad: &Array) -> Result<Array> {
     with_real!("Gelu", x.dtype(), T => {
-        let norm = <<T as Real>::Acc as Acc>::of(1.0 / std::f64::consts::TAU.sqrt());
-        let half = <<T as Real>::Acc as Acc>::of(-0.5);
-        cpu::zip_map::<T>(x, grad, #[inline(always)] move |x, grad| {
-            grad * (cdf(x) + x * norm * (half * x * x).exp())
-        })
+        cpu::zip_map::<T>(x, grad, #[inline(always)] |x, grad| grad * slope(x))
     })
+}
+
+/// Phi(x) + x phi(x).
+#[inline(always)]
+fn slope<A: Acc>(x: A) -> A {
+    let norm = A::of(1.0 / std::f64::consts::TAU.sqrt());
+    cdf(x) + x * norm * (A::of(-0.5) * x * x).exp()
 }
 
 /// Phi(x) + x phi(x) by candle's operations.

@@ -141,7 +141,7 @@ pub(crate) mod array {
     use crate::{Array, Result};
 
     pub(crate) use super::affine::scaled;
-    pub(crate) use super::broadcast::wide;
+    pub(crate) use super::precision::wide;
 
     /// a + b.
     pub(crate) fn sum(a: &Array, b: &Array) -> Result<Array> {

@@ -1,8 +1,8 @@
 //! Sum over dimensions.
 
-use super::broadcast::wide;
+use super::precision::{result_type, wide};
 use super::shape;
-use crate::{Array, DType, Result, Tensor, cpu, mode, tape, with_real};
+use crate::{Array, DType, Result, Tensor, cpu, tape, with_real};
 
 /// Sum over `dims` (all if empty). Half types are added up in f32; under autocast the result stays f32.
 ///
@@ -26,7 +26,7 @@ pub(crate) fn scaled_sum(
     let scale = scale(dims.iter().map(|dim| shape[*dim]).product());
     let kept = total(op, &array, &dims, scale)?;
     let kept_shape = kept.dims().to_vec();
-    let output = finish(kept, &dims, keepdim, array.dtype())?;
+    let output = finish(op, kept, &dims, keepdim, array.dtype())?;
     let dtype = array.dtype();
     Ok(tape::record(op, &[x], output, move |grad| {
         let grad = super::affine::scaled(grad, scale, 0.0)?.to_dtype(dtype)?;
@@ -39,14 +39,25 @@ pub(crate) fn total(op: &'static str, x: &Array, dims: &[usize], scale: f64) -> 
     if cpu::is_native(x) && x.dtype().is_float() {
         return with_real!(op, x.dtype(), T => cpu::sum::<T>(x, dims, scale));
     }
-    let sum = wide(x)?.sum_keepdim(dims)?;
+    let sum = if x.dtype().is_float() { wide(x)? } else { x.clone() }.sum_keepdim(dims)?;
     if scale == 1.0 { Ok(sum) } else { Ok((sum * scale)?) }
 }
 
 /// The result of a reduction in the shape and type in which it is returned: dimensions of size 1
 /// go unless `keepdim`; the input's type, but f32 for half types under autocast.
-pub(crate) fn finish(kept: Array, dims: &[usize], keepdim: bool, dtype: DType) -> Result<Array> {
-    let kept = if mode::current().autocast { kept } else { kept.to_dtype(dtype)? };
+pub(crate) fn finish(
+    op: &'static str,
+    kept: Array,
+    dims: &[usize],
+    keepdim: bool,
+    dtype: DType,
+) -> Result<Array> {
+    let kept = if dtype.is_float() { kept.to_dtype(result_type(op, dtype)?)? } else { kept };
+    squeeze(kept, dims, keepdim)
+}
+
+/// Takes the dimensions of size 1 out that a reduction left, unless they are to stay.
+pub(crate) fn squeeze(kept: Array, dims: &[usize], keepdim: bool) -> Result<Array> {
     if keepdim {
         return Ok(kept);
     }

@@ -6,6 +6,7 @@ pub mod math;
 mod parallel;
 mod pointwise;
 mod reduce;
+pub mod row;
 
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, matmul_into};

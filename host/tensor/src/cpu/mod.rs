@@ -2,6 +2,7 @@
 
 mod elements;
 mod gemm;
+mod gemm_bf16;
 pub mod math;
 mod parallel;
 mod pointwise;
@@ -10,8 +11,9 @@ pub mod row;
 
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, matmul_into};
+pub use gemm_bf16::{Brief, Start, matmul_bf16_into};
 pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
-pub use pointwise::{map, zip, zip_map, zip3};
+pub use pointwise::{map, view, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
 
 /// Runs `$body` with `$type` bound to the element type of a float array.

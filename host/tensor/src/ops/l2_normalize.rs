@@ -1,6 +1,7 @@
 //! Scaling to unit length: x / max(||x||_2, eps).
 
-use super::precision::{result_type, wide, with_result};
+use super::broadcast::wide;
+use super::precision::{result_type, with_result};
 use super::shape;
 use crate::cpu::row::{map_rows, reduce_rows, sums, sums2, zip_rows};
 use crate::cpu::{self, Acc, Elements, Real};

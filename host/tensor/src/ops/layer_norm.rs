@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::precision::{result_type, wide, with_result};
+use super::broadcast::wide;
+use super::precision::{result_type, with_result};
 use crate::cpu::row::{sums, sums3};
 use crate::cpu::{self, Acc, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, tape};
@@ -103,7 +104,7 @@ fn kernel(
         let scale = channels(scale, width, A::ONE)?;
         let shift = channels(shift, width, A::ZERO)?;
         let (share, eps) = (A::of(1.0 / width as f64), A::of(eps));
-        let mut y = vec![O::zero(); x.elem_count()];
+        let mut y = vec![<O as Real>::round(A::ZERO); x.elem_count()];
         let (mut mean, mut rstd) = (vec![A::ZERO; rows], vec![A::ZERO; rows]);
         let chunk = cpu::grain(width);
         Elements::of(x)?.read(|x: &[T]| {
@@ -181,7 +182,7 @@ fn kernel_backward(
         let share = A::of(1.0 / width as f64);
         let block = cpu::grain(width).max(rows.div_ceil(PARTIAL_SUMS));
         let sums_needed = needs.weight || needs.bias;
-        let mut grad_x = vec![T::zero(); if needs.x { rows * width } else { 0 }];
+        let mut grad_x = vec![<T as Real>::round(A::ZERO); if needs.x { rows * width } else { 0 }];
         let mut partial = vec![A::ZERO; if sums_needed { rows.div_ceil(block) * 2 * width } else { 0 }];
         let mut run = |x: &[T], grad: &[O], mean: &[A], rstd: &[A]| {
             let task = |index: usize, grad_x: &mut [T], partial: &mut [A]| {

@@ -27,7 +27,12 @@ impl<'a, T> Matrix<'a, T> {
         Self { data, row: 1, column: columns }
     }
 
-    fn covers(&self, rows: usize, columns: usize) -> bool {
+    /// With the strides of an array of two dimensions.
+    pub fn of(data: &'a [T], strides: &[usize]) -> Self {
+        Self { data, row: strides[0], column: strides[1] }
+    }
+
+    pub(super) fn covers(&self, rows: usize, columns: usize) -> bool {
         rows == 0
             || columns == 0
             || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
@@ -104,9 +109,9 @@ fn widened<T: Real>(
     keep: bool,
     threads: usize,
 ) {
-    let widen = |data: &[T]| -> Vec<f32> { data.iter().map(|x| x.to_f64() as f32).collect() };
-    let (wide_a, wide_b) = (widen(a.data), widen(b.data));
-    let mut wide_out = if keep { widen(&out[..m * n]) } else { vec![0f32; m * n] };
+    let (wide_a, wide_b) = (widen(a, m, k), widen(b, k, n));
+    let mut wide_out: Vec<f32> =
+        if keep { widen(Matrix::rows(out, n), m, n) } else { vec![0f32; m * n] };
     native(
         &mut wide_out,
         Matrix { data: &wide_a, row: a.row, column: a.column },
@@ -116,6 +121,15 @@ fn widened<T: Real>(
         threads,
     );
     out.iter_mut().zip(wide_out).for_each(|(slot, value)| *slot = T::from_f64(f64::from(value)));
+}
+
+/// The part of a slice that holds the matrix, as f32.
+fn widen<T: Real>(matrix: Matrix<'_, T>, rows: usize, columns: usize) -> Vec<f32> {
+    if rows == 0 || columns == 0 {
+        return Vec::new();
+    }
+    let len = (rows - 1) * matrix.row + (columns - 1) * matrix.column + 1;
+    matrix.data[..len].iter().map(|x| x.to_f64() as f32).collect()
 }
 
 #[cfg(test)]

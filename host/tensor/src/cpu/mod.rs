@@ -5,11 +5,13 @@ mod convert;
 pub mod copy;
 mod elements;
 mod gemm;
+mod gemm_bf16;
 pub mod math;
 mod order;
 mod parallel;
 mod pointwise;
 mod reduce;
+pub mod row;
 pub mod select;
 mod sparse;
 
@@ -20,9 +22,10 @@ pub use convert::convert;
 pub use copy::contiguous;
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, matmul_into};
+pub use gemm_bf16::{Brief, Start, matmul_bf16_into};
 pub use order::first_in_order;
 pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
-pub use pointwise::{map, zip, zip_map, zip3};
+pub use pointwise::{map, view, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
 pub use sparse::Sparse;
 

@@ -111,7 +111,7 @@ pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType>(
 }
 
 /// Hands the elements, from the array's first one on, and the strides to `body`.
-fn view<T: WithDType, R>(array: &Array, body: impl FnOnce(&[T], &[usize]) -> R) -> Result<R> {
+pub fn view<T: WithDType, R>(array: &Array, body: impl FnOnce(&[T], &[usize]) -> R) -> Result<R> {
     let (storage, layout) = array.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else {
         return Err(candle_core::Error::Msg("a CPU kernel got a device array".into()).into());

@@ -1,10 +1,12 @@
 //! Scaled dot-product attention (Vaswani et al., 2017) with an additive bias.
 
-use super::broadcast::{promote, reduce_to, shape};
+mod kernel;
+
+use super::broadcast::{promote, reduce_to, shape, wide};
 use super::matmul::{operands, product};
-use super::precision::wide;
+use super::precision::wide_type;
 use super::softmax;
-use crate::{Array, Error, Result, Tensor, mode, tape};
+use crate::{Array, DType, Error, Result, Tensor, cpu, mode, tape};
 
 /// softmax(scale q k^T + bias) v per head, of q (B, heads, N, D), k (B, heads, M, D),
 /// v (B, heads, M, E) and a bias that broadcasts to (B, heads, N, M): (B, heads, N, E) and, with
@@ -23,7 +25,7 @@ pub fn attention(
 ) -> Result<Vec<Tensor>> {
     let (array_q, array_k, array_v) = (q.array(), k.array(), v.array());
     let array_b = bias.map(Tensor::array);
-    let Some(weights_shape) = weights_shape(&array_q, &array_k, &array_v, array_b.as_ref()) else {
+    let Some(scores) = scores_shape(&array_q, &array_k, &array_v, array_b.as_ref()) else {
         let mut found =
             format!("q {:?}, k {:?}, v {:?}", array_q.dims(), array_k.dims(), array_v.dims());
         if let Some(bias) = &array_b {
@@ -33,59 +35,149 @@ pub fn attention(
                         (B, heads, N, M)";
         return Err(Error::shape("Attention", found, expected));
     };
-    let (left, right) = operands(&array_q, &array_k)?;
-    let (left, value) = operands(&left, &array_v)?;
-    let (left, right) = promote(&left, &right)?;
-    let mut scores = (wide(&product(&left, &right.t()?)?)? * scale)?;
-    if let Some(bias) = &array_b {
-        scores = scores.broadcast_add(&bias.to_dtype(scores.dtype())?)?;
+    let inputs: Vec<&Tensor> = [Some(q), Some(k), Some(v), bias].into_iter().flatten().collect();
+    let needs = Needs {
+        q: q.is_tracked(),
+        k: k.is_tracked(),
+        v: v.is_tracked(),
+        bias: bias.is_some_and(Tensor::is_tracked),
+    };
+    let types = [array_q.dtype(), array_k.dtype(), array_v.dtype()];
+    let bias_like = array_b.as_ref().map(|bias| (bias.dims().to_vec(), bias.dtype()));
+    let finish = move |grads: [Option<Array>; 4]| -> Result<Vec<Option<Array>>> {
+        let [grad_q, grad_k, grad_v, grad_b] = grads;
+        let cast = |grad: Option<Array>, dtype| grad.map(|grad| grad.to_dtype(dtype)).transpose();
+        let mut grads =
+            vec![cast(grad_q, types[0])?, cast(grad_k, types[1])?, cast(grad_v, types[2])?];
+        if let Some((dims, dtype)) = bias_like {
+            grads.push(grad_b.map(|grad| reduce_to(&grad, &dims, dtype)).transpose()?);
+        }
+        Ok(grads)
+    };
+    let autocast = mode::current().autocast;
+    let native = cpu::is_native(&array_q) && scores.iter().all(|size| *size > 0);
+    let native = native && array_q.elem_count() > 0 && array_v.elem_count() > 0;
+    let problem = if native {
+        // f32 operands are rounded to bf16 as the kernels read them.
+        let (left, right) = promote(&array_q, &array_k)?;
+        let (left, value) = promote(&left, &array_v)?;
+        Problem::new(left, right, value, array_b, scores, scale)?
+    } else {
+        let (left, right) = operands(&array_q, &array_k)?;
+        let (left, value) = operands(&left, &array_v)?;
+        Problem::new(left, right, value, array_b, scores, scale)?
+    };
+    let type_y = match problem.q.dtype() {
+        DType::F32 | DType::BF16 if autocast => DType::BF16,
+        dtype => dtype,
+    };
+    if native {
+        let (output, log_sum, weights) = kernel::forward(&problem, type_y, return_weights)?;
+        let mut outputs = vec![output];
+        if let Some(weights) = weights {
+            outputs.push(if autocast { weights } else { weights.to_dtype(type_y)? });
+        }
+        return Ok(tape::record_many("Attention", &inputs, outputs, move |grads| {
+            finish(kernel::backward(&problem, &log_sum, grads, type_y, needs)?)
+        }));
     }
-    let weights = softmax::portable(&scores, 3)?;
-    let output = product(&weights.to_dtype(value.dtype())?, &value)?;
+    let (output, weights) = portable(&problem)?;
     let mut outputs = vec![output];
     if return_weights {
-        let autocast = mode::current().autocast;
-        outputs.push(if autocast { weights.clone() } else { weights.to_dtype(left.dtype())? });
+        outputs.push(if autocast { weights.clone() } else { weights.to_dtype(type_y)? });
     }
-    let needs = [q, k, v].map(Tensor::is_tracked);
-    let needs_bias = bias.is_some_and(Tensor::is_tracked);
-    let types = [array_q.dtype(), array_k.dtype(), array_v.dtype()];
-    let bias_like = array_b.map(|bias| (bias.dims().to_vec(), bias.dtype()));
-    let inputs: Vec<&Tensor> = [Some(q), Some(k), Some(v), bias].into_iter().flatten().collect();
     Ok(tape::record_many("Attention", &inputs, outputs, move |grads| {
-        let dtype = value.dtype();
-        let grad = grads[0].as_ref().map(|grad| grad.to_dtype(dtype)).transpose()?;
-        let mut grad_v = None;
-        let mut grad_weights =
-            grads.get(1).cloned().flatten().map(|grad| wide(&grad)).transpose()?;
-        if let Some(grad) = &grad {
-            if needs[2] {
-                let grad = product(&weights.to_dtype(dtype)?.t()?, grad)?;
-                grad_v = Some(grad.to_dtype(types[2])?);
-            }
-            let part = wide(&product(grad, &value.t()?)?)?;
-            grad_weights = Some(match grad_weights {
-                Some(sum) => (sum + part)?,
-                None => part,
-            });
-        }
-        let Some(grad_weights) = grad_weights else { return Ok(Vec::new()) };
-        let grad_scores = softmax::portable_backward(&weights, &grad_weights, 3)?;
-        let scaled = (&grad_scores * scale)?.to_dtype(dtype)?;
-        let grad_q = || -> Result<Array> { Ok(product(&scaled, &right)?.to_dtype(types[0])?) };
-        let grad_k = || -> Result<Array> { Ok(product(&scaled.t()?, &left)?.to_dtype(types[1])?) };
-        let mut result =
-            vec![needs[0].then(grad_q).transpose()?, needs[1].then(grad_k).transpose()?, grad_v];
-        if let (true, Some((dims, dtype))) = (needs_bias, bias_like) {
-            debug_assert_eq!(grad_scores.dims(), weights_shape);
-            result.push(Some(reduce_to(&grad_scores, &dims, dtype)?));
-        }
-        Ok(result)
+        finish(portable_backward(&problem, &weights, grads, needs)?)
     }))
 }
 
+#[derive(Clone, Copy)]
+struct Needs {
+    q: bool,
+    k: bool,
+    v: bool,
+    bias: bool,
+}
+
+/// Checked operands: q, k and v of one type.
+struct Problem {
+    q: Array,
+    k: Array,
+    v: Array,
+    /// In the type of the scores (f32, f64 for f64) and of their shape; what is repeated has stride 0.
+    bias: Option<Array>,
+    /// Whether every sample has a bias of its own.
+    bias_per_sample: bool,
+    scale: f64,
+}
+
+impl Problem {
+    fn new(
+        q: Array,
+        k: Array,
+        v: Array,
+        bias: Option<Array>,
+        scores: [usize; 4],
+        scale: f64,
+    ) -> Result<Self> {
+        let (right, v) = (promote(&q, &k)?.1, promote(&q, &v)?.1);
+        let k = right;
+        let bias_per_sample =
+            bias.as_ref().is_some_and(|bias| bias.rank() == 4 && bias.dims()[0] == scores[0]);
+        let bias = match bias {
+            Some(bias) => Some(bias.to_dtype(wide_type(&q))?.broadcast_as(scores.as_slice())?),
+            None => None,
+        };
+        Ok(Self { q, k, v, bias, bias_per_sample, scale })
+    }
+}
+
+/// The output and the weights, these in f32 (f64 for f64).
+fn portable(problem: &Problem) -> Result<(Array, Array)> {
+    let Problem { q, k, v, bias, scale, .. } = problem;
+    let mut scores = (wide(&product(q, &k.t()?)?)? * *scale)?;
+    if let Some(bias) = bias {
+        scores = (scores + bias)?;
+    }
+    let weights = softmax::portable(&scores, 3)?;
+    Ok((product(&weights.to_dtype(v.dtype())?, v)?, weights))
+}
+
+/// Gradients of q, k, v and of the bias before it was broadcast.
+fn portable_backward(
+    problem: &Problem,
+    weights: &Array,
+    grads: &[Option<Array>],
+    needs: Needs,
+) -> Result<[Option<Array>; 4]> {
+    let Problem { q, k, v, scale, .. } = problem;
+    let dtype = v.dtype();
+    let grad = grads[0].as_ref().map(|grad| grad.to_dtype(dtype)).transpose()?;
+    let mut grad_v = None;
+    let mut grad_weights = grads.get(1).cloned().flatten().map(|grad| wide(&grad)).transpose()?;
+    if let Some(grad) = &grad {
+        if needs.v {
+            grad_v = Some(product(&weights.to_dtype(dtype)?.t()?, grad)?);
+        }
+        let part = wide(&product(grad, &v.t()?)?)?;
+        grad_weights = Some(match grad_weights {
+            Some(sum) => (sum + part)?,
+            None => part,
+        });
+    }
+    let Some(grad_weights) = grad_weights else { return Ok([None, None, None, None]) };
+    let grad_scores = softmax::portable_backward(weights, &grad_weights, 3)?;
+    let scaled = (&grad_scores * *scale)?.to_dtype(dtype)?;
+    Ok([
+        needs.q.then(|| product(&scaled, k)).transpose()?,
+        needs.k.then(|| product(&scaled.t()?, q)).transpose()?,
+        grad_v,
+        needs.bias.then_some(grad_scores),
+    ])
+}
+
 /// (B, heads, N, M), if the inputs fit together.
-fn weights_shape(q: &Array, k: &Array, v: &Array, bias: Option<&Array>) -> Option<[usize; 4]> {
+fn scores_shape(q: &Array, k: &Array, v: &Array, bias: Option<&Array>) -> Option<[usize; 4]> {
     let [batch, heads, queries, depth] = *q.dims() else { return None };
     let [batch_k, heads_k, keys, depth_k] = *k.dims() else { return None };
     let [batch_v, heads_v, values, _] = *v.dims() else { return None };
@@ -101,9 +193,9 @@ fn weights_shape(q: &Array, k: &Array, v: &Array, bias: Option<&Array>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::gate::{Case, check};
     use crate::mode::{Mode, current, scope};
-    use crate::{DType, Device};
 
     #[test]
     fn gradient() {

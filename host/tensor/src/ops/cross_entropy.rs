@@ -1,7 +1,11 @@
 //! Cross-entropy against class labels.
 
-use super::precision::{result_type, wide};
-use crate::{Array, DType, Error, Result, Tensor, tape};
+use super::broadcast::wide;
+use super::log_softmax::log_sum_exp;
+use super::precision::result_type;
+use crate::cpu::row::{map_rows, reduce_rows, sums};
+use crate::cpu::{self, Acc, Elements, Real};
+use crate::{Array, DType, Error, Result, Tensor, tape, with_real};
 
 /// -log_softmax(logits)_label per row of logits (N, K) with labels (N): (N). With label smoothing s,
 /// the label counts 1 - s and every class s / K. Rows labelled `ignore_index` give 0. A half type
@@ -42,10 +46,19 @@ pub fn cross_entropy(
     }
     let labels: Vec<Option<usize>> =
         labels.into_iter().map(|label| (label != ignore_index).then_some(label as usize)).collect();
-    let (output, log_sum) = portable(&array, &labels, label_smoothing)?;
+    let (output, log_sum) = if cpu::is_native(&array) {
+        kernel(&array, &labels, label_smoothing)?
+    } else {
+        portable(&array, &labels, label_smoothing)?
+    };
     Ok(tape::record("CrossEntropy", &[logits], output.to_dtype(type_y)?, move |grad| {
-        let grad = portable_backward(&array, &labels, &log_sum, grad, label_smoothing)?;
-        Ok(vec![Some(grad.to_dtype(type_x)?)])
+        let grad = wide(grad)?;
+        Ok(vec![Some(if cpu::is_native(&array) {
+            kernel_backward(&array, &labels, &log_sum, &grad, label_smoothing)?
+        } else {
+            let grad = portable_backward(&array, &labels, &log_sum, &grad, label_smoothing)?;
+            grad.to_dtype(type_x)?
+        })])
     }))
 }
 
@@ -55,6 +68,71 @@ fn shapes(logits: &Array, labels: &Array) -> Error {
         format!("logits {:?} and labels {:?}", logits.dims(), labels.dims()),
         "logits (N, K), K > 0, and labels (N)",
     )
+}
+
+/// The loss and log(sum(e^x)) per row (N); in f32 (f64 for f64).
+fn kernel(x: &Array, labels: &[Option<usize>], smoothing: f64) -> Result<(Array, Array)> {
+    with_real!("CrossEntropy", x.dtype(), T => {
+        type A = <T as Real>::Acc;
+        let rest = A::of(1.0 - smoothing);
+        let every = A::of(smoothing / x.dims()[1] as f64);
+        let rows = reduce_rows(
+            x,
+            #[inline(always)]
+            |row, x: &[T]| {
+                let log_sum = log_sum_exp(x, A::ONE);
+                let Some(label) = labels[row] else { return [A::ZERO, log_sum] };
+                let mut loss = rest * (log_sum - x[label].acc());
+                if smoothing > 0.0 {
+                    let [spread] = sums(x, #[inline(always)] |x| [log_sum - x.acc()]);
+                    loss += every * spread;
+                }
+                [loss, log_sum]
+            },
+        )?;
+        let column = |at: usize| rows.iter().map(|row| row[at]).collect::<Vec<_>>();
+        Ok((cpu::from_vec(column(0), rows.len())?, cpu::from_vec(column(1), rows.len())?))
+    })
+}
+
+fn kernel_backward(
+    x: &Array,
+    labels: &[Option<usize>],
+    log_sum: &Array,
+    grad: &Array,
+    smoothing: f64,
+) -> Result<Array> {
+    let (log_sum, grad) = (Elements::of(log_sum)?, Elements::of(grad)?);
+    with_real!("CrossEntropy", x.dtype(), T => {
+        type A = <T as Real>::Acc;
+        let rest = A::of(1.0 - smoothing);
+        let every = A::of(smoothing / x.dims()[1] as f64);
+        let run = |log_sum: &[A], grad: &[A]| {
+            map_rows(
+                x,
+                #[inline(always)]
+                |row, out: &mut [T], x: &[T]| {
+                    let Some(label) = labels[row] else { return };
+                    backward_row(out, x, label, [log_sum[row], grad[row], rest, every]);
+                },
+            )
+        };
+        log_sum.read(|log_sum| grad.read(|grad| run(log_sum, grad)))??
+    })
+}
+
+#[inline(always)]
+fn backward_row<T: Real>(
+    out: &mut [T],
+    x: &[T],
+    label: usize,
+    [log_sum, grad, rest, every]: [T::Acc; 4],
+) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = T::round(((x.acc() - log_sum).exp() - every) * grad);
+    }
+    let expected = (x[label].acc() - log_sum).exp();
+    out[label] = T::round((expected - every - rest) * grad);
 }
 
 /// The distributions (N, K) that the labels stand for; zeros for ignored rows.

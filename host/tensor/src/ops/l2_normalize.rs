@@ -1,7 +1,10 @@
 //! Scaling to unit length: x / max(||x||_2, eps).
 
-use super::precision::{result_type, wide};
+use super::broadcast::wide;
+use super::precision::{result_type, with_result};
 use super::shape;
+use crate::cpu::row::{map_rows, reduce_rows, sums, sums2, zip_rows};
+use crate::cpu::{self, Acc, Elements, Real};
 use crate::{Array, DType, Result, Tensor, tape};
 
 /// x / max(||x||_2, eps) along `dim`. A half type under autocast becomes f32.
@@ -12,12 +15,82 @@ pub fn l2_normalize(x: &Tensor, dim: i64, eps: f64) -> Result<Tensor> {
     let array = x.array();
     let dim = shape::dim("L2Normalize", dim, array.rank())?;
     let (type_x, type_y) = (array.dtype(), result_type("L2Normalize", array.dtype())?);
-    let (output, norm) = portable(&array, dim, eps)?;
-    let output = output.to_dtype(type_y)?;
+    let (output, norm) = if cpu::is_native(&array) {
+        kernel(&array, dim, eps, type_y)?
+    } else {
+        let (output, norm) = portable(&array, dim, eps)?;
+        (output.to_dtype(type_y)?, norm)
+    };
     let saved = output.clone();
     Ok(tape::record("L2Normalize", &[x], output, move |grad| {
-        Ok(vec![Some(portable_backward(&saved, &norm, grad, dim, eps)?.to_dtype(type_x)?)])
+        Ok(vec![Some(if cpu::is_native(&saved) {
+            kernel_backward(&saved, &norm, &grad.to_dtype(type_y)?, dim, eps, type_x)?
+        } else {
+            portable_backward(&saved, &norm, grad, dim, eps)?.to_dtype(type_x)?
+        })])
     }))
+}
+
+/// y, and the norms row by row with `dim` last.
+fn kernel(x: &Array, dim: usize, eps: f64, to: DType) -> Result<(Array, Array)> {
+    let last = x.rank() - 1;
+    let x = x.transpose(dim, last)?.contiguous()?;
+    let (y, norm) = with_result!("L2Normalize", x.dtype(), to, T, O => {
+        let least = <T as Real>::Acc::of(eps);
+        let norm = reduce_rows(
+            &x,
+            #[inline(always)]
+            |_, x: &[T]| {
+                let [square] = sums(x, #[inline(always)] |x| [x.acc() * x.acc()]);
+                square.sqrt()
+            },
+        )?;
+        let y = map_rows(
+            &x,
+            #[inline(always)]
+            |row, y: &mut [O], x: &[T]| {
+                let scale = <T as Real>::Acc::ONE / norm[row].max(least);
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = <O as Real>::round(x.acc() * scale);
+                }
+            },
+        )?;
+        let rows = norm.len();
+        Ok((y, cpu::from_vec(norm, rows)?))
+    })?;
+    Ok((y.transpose(dim, last)?, norm))
+}
+
+fn kernel_backward(
+    y: &Array,
+    norm: &Array,
+    grad: &Array,
+    dim: usize,
+    eps: f64,
+    to: DType,
+) -> Result<Array> {
+    let last = y.rank() - 1;
+    let (y, grad) = (y.transpose(dim, last)?, grad.transpose(dim, last)?);
+    let norm = Elements::of(norm)?;
+    let grad = with_result!("L2Normalize", to, y.dtype(), T, O => norm.read(|norm: &[<T as Real>::Acc]| {
+        let least = <T as Real>::Acc::of(eps);
+        zip_rows(
+            &y,
+            &grad,
+            #[inline(always)]
+            |row, out: &mut [T], y: &[O], grad: &[O]| {
+                let [mut along] = sums2(y, grad, #[inline(always)] |y, grad| [y.acc() * grad.acc()]);
+                if norm[row] < least {
+                    along = <T as Real>::Acc::ZERO;
+                }
+                let scale = <T as Real>::Acc::ONE / norm[row].max(least);
+                for ((out, y), grad) in out.iter_mut().zip(y).zip(grad) {
+                    *out = <T as Real>::round((grad.acc() - y.acc() * along) * scale);
+                }
+            },
+        )
+    })?)?;
+    Ok(grad.transpose(dim, last)?)
 }
 
 /// y and the norms (size 1 along `dim`); in f32 (f64 for f64).

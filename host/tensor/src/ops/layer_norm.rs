@@ -1,7 +1,12 @@
 //! Layer normalisation (Ba, Kiros and Hinton, 2016).
 
-use super::precision::{result_type, wide};
-use crate::{Array, Error, Result, Tensor, tape};
+use rayon::prelude::*;
+
+use super::broadcast::wide;
+use super::precision::{result_type, with_result};
+use crate::cpu::row::{sums, sums3};
+use crate::cpu::{self, Acc, Elements, Real};
+use crate::{Array, DType, Error, Result, Tensor, tape};
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last dimension of x (.., C), with the
 /// biased variance; `weight` and `bias` are (C). A half type under autocast becomes f32.
@@ -38,10 +43,19 @@ pub fn layer_norm(
         weight: weight.is_some_and(Tensor::is_tracked),
         bias: bias.is_some_and(Tensor::is_tracked),
     };
-    let (output, mean, rstd) = portable(&array, scale.as_ref(), shift.as_ref(), eps)?;
-    Ok(tape::record("LayerNorm", &inputs, output.to_dtype(type_y)?, move |grad| {
-        let [grad_x, grad_w, grad_b] =
-            portable_backward(&array, &mean, &rstd, scale.as_ref(), grad, needs)?;
+    let (output, mean, rstd) = if is_native(&array) {
+        kernel(&array, scale.as_ref(), shift.as_ref(), eps, type_y)?
+    } else {
+        let (output, mean, rstd) = portable(&array, scale.as_ref(), shift.as_ref(), eps)?;
+        (output.to_dtype(type_y)?, mean, rstd)
+    };
+    Ok(tape::record("LayerNorm", &inputs, output, move |grad| {
+        let grad = grad.to_dtype(type_y)?;
+        let [grad_x, grad_w, grad_b] = if is_native(&array) {
+            kernel_backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
+        } else {
+            portable_backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
+        };
         let cast = |grad: Option<Array>, like: &Array| {
             grad.map(|grad| Ok::<_, Error>(grad.to_dtype(like.dtype())?)).transpose()
         };
@@ -56,11 +70,204 @@ pub fn layer_norm(
     }))
 }
 
+fn is_native(x: &Array) -> bool {
+    cpu::is_native(x) && x.elem_count() > 0
+}
+
 #[derive(Clone, Copy)]
 struct Needs {
     x: bool,
     weight: bool,
     bias: bool,
+}
+
+/// The elements of a per-channel vector, or `default` for each channel.
+fn channels<A: Acc + Real>(of: Option<&Array>, width: usize, default: A) -> Result<Vec<A>> {
+    match of {
+        Some(of) => Elements::of(&of.to_dtype(A::DTYPE)?)?.read(<[A]>::to_vec),
+        None => Ok(vec![default; width]),
+    }
+}
+
+/// y, and mean and 1 / sqrt(var + eps) per row, flat, in f32 (f64 for f64).
+fn kernel(
+    x: &Array,
+    scale: Option<&Array>,
+    shift: Option<&Array>,
+    eps: f64,
+    to: DType,
+) -> Result<(Array, Array, Array)> {
+    let width = x.dims()[x.rank() - 1];
+    let rows = x.elem_count() / width;
+    with_result!("LayerNorm", x.dtype(), to, T, O => {
+        type A = <T as Real>::Acc;
+        let scale = channels(scale, width, A::ONE)?;
+        let shift = channels(shift, width, A::ZERO)?;
+        let (share, eps) = (A::of(1.0 / width as f64), A::of(eps));
+        let mut y = vec![<O as Real>::round(A::ZERO); x.elem_count()];
+        let (mut mean, mut rstd) = (vec![A::ZERO; rows], vec![A::ZERO; rows]);
+        let chunk = cpu::grain(width);
+        Elements::of(x)?.read(|x: &[T]| {
+            y.par_chunks_mut(chunk * width)
+                .zip(x.par_chunks(chunk * width))
+                .zip(mean.par_chunks_mut(chunk).zip(rstd.par_chunks_mut(chunk)))
+                .for_each(|((y, x), (mean, rstd))| {
+                    cpu::vectorized(
+                        #[inline(always)]
+                        || {
+                            let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                            for ((y, x), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
+                                (*mean, *rstd) = normalize(y, x, &scale, &shift, share, eps);
+                            }
+                        },
+                    );
+                });
+        })?;
+        Ok((
+            cpu::from_vec(y, x.shape())?,
+            cpu::from_vec(mean, rows)?,
+            cpu::from_vec(rstd, rows)?,
+        ))
+    })
+}
+
+/// One row; its mean and 1 / sqrt(var + eps). Two passes: the row stays in the first cache, and the
+/// difference of squares would cancel.
+#[inline(always)]
+fn normalize<T: Real, O: Real<Acc = T::Acc>>(
+    y: &mut [O],
+    x: &[T],
+    scale: &[T::Acc],
+    shift: &[T::Acc],
+    share: T::Acc,
+    eps: T::Acc,
+) -> (T::Acc, T::Acc) {
+    let [sum] = sums(
+        x,
+        #[inline(always)]
+        |x| [x.acc()],
+    );
+    let mean = sum * share;
+    let [square] = sums(
+        x,
+        #[inline(always)]
+        |x| [(x.acc() - mean) * (x.acc() - mean)],
+    );
+    let rstd = T::Acc::ONE / (square * share + eps).sqrt();
+    for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+        *y = O::round((x.acc() - mean) * rstd * *scale + *shift);
+    }
+    (mean, rstd)
+}
+
+/// At most this many partial sums of the weight's and bias's gradients. Their number depends on the
+/// shape alone, so the gradients do not depend on the number of threads.
+const PARTIAL_SUMS: usize = 64;
+
+fn kernel_backward(
+    x: &Array,
+    mean: &Array,
+    rstd: &Array,
+    scale: Option<&Array>,
+    grad: &Array,
+    needs: Needs,
+) -> Result<[Option<Array>; 3]> {
+    let width = x.dims()[x.rank() - 1];
+    let rows = x.elem_count() / width;
+    let elements = [Elements::of(mean)?, Elements::of(rstd)?];
+    let (left, right) = (Elements::of(x)?, Elements::of(grad)?);
+    with_result!("LayerNorm", x.dtype(), grad.dtype(), T, O => {
+        type A = <T as Real>::Acc;
+        let scale = channels(scale, width, A::ONE)?;
+        let share = A::of(1.0 / width as f64);
+        let block = cpu::grain(width).max(rows.div_ceil(PARTIAL_SUMS));
+        let sums_needed = needs.weight || needs.bias;
+        let mut grad_x = vec![<T as Real>::round(A::ZERO); if needs.x { rows * width } else { 0 }];
+        let mut partial = vec![A::ZERO; if sums_needed { rows.div_ceil(block) * 2 * width } else { 0 }];
+        let mut run = |x: &[T], grad: &[O], mean: &[A], rstd: &[A]| {
+            let task = |index: usize, grad_x: &mut [T], partial: &mut [A]| {
+                let (grad_w, grad_b) = partial.split_at_mut(partial.len() / 2);
+                let first = index * block;
+                cpu::vectorized(
+                    #[inline(always)]
+                    || {
+                        for row in first..(first + block).min(rows) {
+                            let span = row * width..(row + 1) * width;
+                            let (x, grad) = (&x[span.clone()], &grad[span]);
+                            let (mean, rstd) = (mean[row], rstd[row]);
+                            if needs.x {
+                                let at = (row - first) * width;
+                                let grad_x = &mut grad_x[at..at + width];
+                                differentiate(grad_x, x, grad, &scale, mean, rstd, share);
+                            }
+                            let sums = grad_w.iter_mut().zip(grad_b.iter_mut());
+                            for ((grad_w, grad_b), (x, grad)) in sums.zip(x.iter().zip(grad)) {
+                                *grad_w += grad.acc() * ((x.acc() - mean) * rstd);
+                                *grad_b += grad.acc();
+                            }
+                        }
+                    },
+                );
+            };
+            match (needs.x, sums_needed) {
+                (true, true) => grad_x
+                    .par_chunks_mut(block * width)
+                    .zip(partial.par_chunks_mut(2 * width))
+                    .enumerate()
+                    .for_each(|(index, (grad_x, partial))| task(index, grad_x, partial)),
+                (true, false) => grad_x
+                    .par_chunks_mut(block * width)
+                    .enumerate()
+                    .for_each(|(index, grad_x)| task(index, grad_x, &mut [])),
+                (false, _) => partial
+                    .par_chunks_mut(2 * width)
+                    .enumerate()
+                    .for_each(|(index, partial)| task(index, &mut [], partial)),
+            }
+        };
+        elements[0].read(|mean| {
+            elements[1].read(|rstd| left.read(|x| right.read(|grad| run(x, grad, mean, rstd))))
+        })????;
+        let total = |at: usize| {
+            let mut sum = vec![A::ZERO; width];
+            for partial in partial.chunks_exact(2 * width) {
+                sum.iter_mut().zip(&partial[at * width..]).for_each(|(sum, part)| *sum += *part);
+            }
+            cpu::from_vec(sum, width)
+        };
+        let grad_w = needs.weight.then(|| total(0)).transpose()?;
+        let grad_b = needs.bias.then(|| total(1)).transpose()?;
+        let grad_x = needs.x.then(|| cpu::from_vec(grad_x, x.shape())).transpose()?;
+        Ok([grad_x, grad_w, grad_b])
+    })
+}
+
+/// dx of one row; see [`portable_backward`].
+#[inline(always)]
+fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
+    out: &mut [T],
+    x: &[T],
+    grad: &[O],
+    scale: &[T::Acc],
+    mean: T::Acc,
+    rstd: T::Acc,
+    share: T::Acc,
+) {
+    let [total, along] = sums3(
+        x,
+        grad,
+        scale,
+        #[inline(always)]
+        |x, grad, scale| {
+            let u = grad.acc() * scale;
+            [u, u * (x.acc() - mean)]
+        },
+    );
+    let (total, along) = (total * share, along * share * rstd * rstd);
+    for (((out, x), grad), scale) in out.iter_mut().zip(x).zip(grad).zip(scale) {
+        let u = grad.acc() * *scale;
+        *out = T::round((u - total - (x.acc() - mean) * along) * rstd);
+    }
 }
 
 /// y, and mean and 1 / sqrt(var + eps) per row (.., 1); all in f32 (f64 for f64).
@@ -121,9 +328,9 @@ fn portable_backward(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::gate::{Case, check};
     use crate::mode::{Mode, current, scope};
-    use crate::{DType, Device};
 
     #[test]
     fn gradient() {

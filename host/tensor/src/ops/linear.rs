@@ -1,8 +1,12 @@
 //! Fully connected layer: x w^T + b.
 
+use candle_core::WithDType;
+use half::bf16;
+
+use super::broadcast::reduce_to;
 use super::matmul::{operands, product};
-use super::precision::wide;
-use crate::{Array, Error, Result, Tensor, tape};
+use crate::cpu::{self, Brief, Elements, Matrix, Real, Start};
+use crate::{Array, DType, Error, Result, Tensor, mode, tape, with_real};
 
 /// x (.., I) times the transpose of `weight` (O, I), plus `bias` (O): (.., O). Under autocast the
 /// product is taken and returned in bf16.
@@ -26,27 +30,34 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     let (outputs, inputs) = matrix.dims2()?;
     let rows = array.elem_count() / inputs.max(1);
-    let (left, right) = operands(&array, &matrix)?;
+    // Where our kernels multiply in bf16, they round the operands as they read them.
+    let brief =
+        mode::current().autocast || (array.dtype() == DType::BF16 && matrix.dtype() == DType::BF16);
+    let fused = brief && cpu::is_native(&array) && is_brief(&array) && is_brief(&matrix);
+    let (left, right) =
+        if fused { (array.clone(), matrix.clone()) } else { operands(&array, &matrix)? };
+    let type_y = if fused { DType::BF16 } else { left.dtype() };
     let left = left.reshape((rows, inputs))?;
-    let mut output = product(&left, &right.t()?)?;
-    if let Some(offset) = &offset {
-        output = output.broadcast_add(&offset.to_dtype(output.dtype())?)?;
-    }
     let mut dims = array.dims().to_vec();
     let last = dims.len() - 1;
     dims[last] = outputs;
-    let output = output.reshape(dims)?;
+    let output = layer(&left, &right.t()?, offset.as_ref(), type_y, fused)?.reshape(dims)?;
     let needs = (x.is_tracked(), weight.is_tracked(), bias.is_some_and(Tensor::is_tracked));
     let (type_x, type_w) = (array.dtype(), matrix.dtype());
     let type_b = offset.as_ref().map_or(type_w, Array::dtype);
     let dims_x = array.dims().to_vec();
     let tracked: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     Ok(tape::record("Linear", &tracked, output, move |grad| {
-        let grad = grad.to_dtype(left.dtype())?.reshape((rows, outputs))?;
-        let grad_x =
-            || -> Result<Array> { Ok(product(&grad, &right)?.reshape(dims_x)?.to_dtype(type_x)?) };
-        let grad_w = || -> Result<Array> { Ok(product(&grad.t()?, &left)?.to_dtype(type_w)?) };
-        let grad_b = || -> Result<Array> { Ok(wide(&grad)?.sum(0)?.to_dtype(type_b)?) };
+        let grad = grad.to_dtype(type_y)?.reshape((rows, outputs))?;
+        let target = |dtype: DType| if fused { dtype } else { type_y };
+        let grad_x = || -> Result<Array> {
+            let grad = layer(&grad, &right, None, target(type_x), fused)?;
+            Ok(grad.reshape(dims_x)?.to_dtype(type_x)?)
+        };
+        let grad_w = || -> Result<Array> {
+            Ok(layer(&grad.t()?, &left, None, target(type_w), fused)?.to_dtype(type_w)?)
+        };
+        let grad_b = || reduce_to(&grad, &[outputs], type_b);
         Ok(vec![
             needs.0.then(grad_x).transpose()?,
             needs.1.then(grad_w).transpose()?,
@@ -55,12 +66,82 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }))
 }
 
+fn is_brief(array: &Array) -> bool {
+    matches!(array.dtype(), DType::F32 | DType::BF16)
+}
+
+/// a b + bias of matrices of any strides, in type `to`; `fused` rounds f32 operands to bf16.
+fn layer(a: &Array, b: &Array, bias: Option<&Array>, to: DType, fused: bool) -> Result<Array> {
+    if !cpu::is_native(a) {
+        let output = product(a, b)?;
+        return match bias {
+            Some(bias) => Ok(output.broadcast_add(&bias.to_dtype(output.dtype())?)?),
+            None => Ok(output),
+        };
+    }
+    if !fused {
+        let bias = bias.map(|bias| bias.to_dtype(to)).transpose()?;
+        return with_real!("Linear", to, T => kernel::<T>(a, b, bias.as_ref()));
+    }
+    let bias = bias.map(|bias| bias.to_dtype(DType::F32)).transpose()?;
+    let bias = bias.as_ref();
+    match (a.dtype() == DType::F32, b.dtype() == DType::F32, to == DType::F32) {
+        (true, true, true) => kernel_bf16::<f32, f32, f32>(a, b, bias),
+        (true, true, false) => kernel_bf16::<f32, f32, bf16>(a, b, bias),
+        (true, false, true) => kernel_bf16::<f32, bf16, f32>(a, b, bias),
+        (true, false, false) => kernel_bf16::<f32, bf16, bf16>(a, b, bias),
+        (false, true, true) => kernel_bf16::<bf16, f32, f32>(a, b, bias),
+        (false, true, false) => kernel_bf16::<bf16, f32, bf16>(a, b, bias),
+        (false, false, true) => kernel_bf16::<bf16, bf16, f32>(a, b, bias),
+        (false, false, false) => kernel_bf16::<bf16, bf16, bf16>(a, b, bias),
+    }
+}
+
+fn kernel<T: Real>(a: &Array, b: &Array, bias: Option<&Array>) -> Result<Array> {
+    let (m, k) = a.dims2()?;
+    let n = b.dims()[1];
+    let bias = bias.map(Elements::of).transpose()?;
+    let mut output = match &bias {
+        Some(bias) => bias.read(|bias: &[T]| bias.repeat(m))?,
+        None => vec![T::zero(); m * n],
+    };
+    cpu::view(a, |a: &[T], strides_a| {
+        cpu::view(b, |b: &[T], strides_b| {
+            let threads = rayon::current_num_threads();
+            let (a, b) = (Matrix::of(a, strides_a), Matrix::of(b, strides_b));
+            cpu::matmul_into(&mut output, a, b, (m, k, n), bias.is_some(), threads);
+        })
+    })??;
+    cpu::from_vec(output, (m, n))
+}
+
+fn kernel_bf16<A, B, O>(a: &Array, b: &Array, bias: Option<&Array>) -> Result<Array>
+where
+    A: Brief + WithDType,
+    B: Brief + WithDType,
+    O: Brief + WithDType,
+{
+    let (m, k) = a.dims2()?;
+    let n = b.dims()[1];
+    let bias = bias.map(|bias| Elements::of(bias)?.read(<[f32]>::to_vec)).transpose()?;
+    let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Bias(bias));
+    let mut output = vec![O::zero(); m * n];
+    cpu::view(a, |a: &[A], strides_a| {
+        cpu::view(b, |b: &[B], strides_b| {
+            let threads = rayon::current_num_threads();
+            let (a, b) = (Matrix::of(a, strides_a), Matrix::of(b, strides_b));
+            cpu::matmul_bf16_into(&mut output, a, b, (m, k, n), start, threads);
+        })
+    })??;
+    cpu::from_vec(output, (m, n))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::gate::{Case, check};
     use crate::mode::{Mode, current, scope};
-    use crate::{DType, Device, Parameter, backward};
+    use crate::{Device, Parameter, backward};
 
     #[test]
     fn gradient() {

@@ -15,7 +15,34 @@ pub(crate) fn result_type(op: &'static str, dtype: DType) -> Result<DType> {
     }
 }
 
-/// The values in the type in which they are computed with: half types as f32.
-pub(crate) fn wide(x: &Array) -> Result<Array> {
-    Ok(if x.dtype() == DType::F64 { x.clone() } else { x.to_dtype(DType::F32)? })
+/// The type in which values of x's type are computed with: f32 for half types.
+pub(crate) fn wide_type(x: &Array) -> DType {
+    if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
 }
+
+/// Runs `$body` with `$from` and `$to` bound to the element types of the input and the result that
+/// [`result_type`] allows together.
+macro_rules! with_result {
+    ($op:expr, $input:expr, $output:expr, $from:ident, $to:ident => $body:expr) => {{
+        macro_rules! run {
+            ($a:ty, $b:ty) => {{
+                type $from = $a;
+                type $to = $b;
+                $body
+            }};
+        }
+        use $crate::DType::{BF16, F16, F32, F64};
+        match ($input, $output) {
+            (F32, F32) => run!(f32, f32),
+            (F64, F64) => run!(f64, f64),
+            (BF16, BF16) => run!(half::bf16, half::bf16),
+            (BF16, F32) => run!(half::bf16, f32),
+            (F16, F16) => run!(half::f16, half::f16),
+            (F16, F32) => run!(half::f16, f32),
+            (found, _) => {
+                Err($crate::Error::Type { op: $op, found, expected: "f32, f64, bf16 or f16" })
+            }
+        }
+    }};
+}
+pub(crate) use with_result;

@@ -1,7 +1,11 @@
 //! Cross-entropy against a distribution: distillation's loss (Caron et al., 2021, equation 2).
 
-use super::precision::{result_type, wide};
-use crate::{Array, Error, Result, Tensor, tape};
+use super::broadcast::wide;
+use super::log_softmax::log_sum_exp;
+use super::precision::result_type;
+use crate::cpu::row::{reduce_rows2, sums2, zip_rows};
+use crate::cpu::{self, Acc, Elements, Real};
+use crate::{Array, DType, Error, Result, Tensor, tape};
 
 /// -sum_k target_k log_softmax(logits / temperature)_k per row: logits and target (.., K) give (..).
 /// The target receives no gradient. Half types under autocast become f32.
@@ -23,11 +27,126 @@ pub fn soft_cross_entropy(logits: &Tensor, target: &Tensor, temperature: f64) ->
     }
     result_type("SoftCrossEntropy", target.dtype())?;
     let (type_x, type_y) = (array.dtype(), result_type("SoftCrossEntropy", array.dtype())?);
-    let (output, log_sum, mass) = portable(&array, &target, temperature)?;
+    let target = if cpu::is_native(&array) { pairable(&array, &target)? } else { target };
+    let (output, log_sum, mass) = if cpu::is_native(&array) {
+        kernel(&array, &target, temperature)?
+    } else {
+        portable(&array, &target, temperature)?
+    };
     Ok(tape::record("SoftCrossEntropy", &[logits], output.to_dtype(type_y)?, move |grad| {
-        let grad = portable_backward(&array, &target, &log_sum, &mass, grad, temperature)?;
-        Ok(vec![Some(grad.to_dtype(type_x)?)])
+        let grad = wide(grad)?;
+        Ok(vec![Some(if cpu::is_native(&array) {
+            kernel_backward(&array, &target, &log_sum, &mass, &grad, temperature)?
+        } else {
+            let grad = portable_backward(&array, &target, &log_sum, &mass, &grad, temperature)?;
+            grad.to_dtype(type_x)?
+        })])
     }))
+}
+
+/// The target in a type that the kernel takes beside x: a K-sized copy is made for rare pairs only.
+fn pairable(x: &Array, target: &Array) -> Result<Array> {
+    use DType::{BF16, F32};
+    Ok(match (x.dtype(), target.dtype()) {
+        (F32 | BF16, F32 | BF16) => target.clone(),
+        (dtype, _) => target.to_dtype(dtype)?,
+    })
+}
+
+/// Runs `$body` with `$logit` and `$target` bound to a pair of [`pairable`] element types.
+macro_rules! with_pair {
+    ($x:expr, $target:expr, $a:ident, $b:ident => $body:expr) => {{
+        macro_rules! run {
+            ($left:ty, $right:ty) => {{
+                type $a = $left;
+                type $b = $right;
+                $body
+            }};
+        }
+        match ($x.dtype(), $target.dtype()) {
+            (DType::F32, DType::F32) => run!(f32, f32),
+            (DType::F32, DType::BF16) => run!(f32, half::bf16),
+            (DType::BF16, DType::F32) => run!(half::bf16, f32),
+            (DType::BF16, DType::BF16) => run!(half::bf16, half::bf16),
+            (DType::F16, DType::F16) => run!(half::f16, half::f16),
+            (DType::F64, DType::F64) => run!(f64, f64),
+            (found, _) => Err(Error::Type {
+                op: "SoftCrossEntropy",
+                found,
+                expected: "f32, f64, bf16 or f16",
+            }),
+        }
+    }};
+}
+
+/// The loss (..), and log(sum(e^(x / T))) and sum(target) per row, flat; all in f32 (f64 for f64).
+fn kernel(x: &Array, target: &Array, temperature: f64) -> Result<(Array, Array, Array)> {
+    let dims = &x.dims()[..x.rank() - 1];
+    with_pair!(x, target, T, P => {
+        let scale = <T as Real>::Acc::of(1.0 / temperature);
+        let rows = reduce_rows2(
+            x,
+            target,
+            #[inline(always)]
+            |_, x: &[T], target: &[P]| {
+                let log_sum = log_sum_exp(x, scale);
+                let [loss, mass] = sums2(
+                    x,
+                    target,
+                    #[inline(always)]
+                    |x, p| [p.acc() * (log_sum - x.acc() * scale), p.acc()],
+                );
+                [loss, log_sum, mass]
+            },
+        )?;
+        let column = |at: usize| rows.iter().map(|row| row[at]).collect::<Vec<_>>();
+        Ok((
+            cpu::from_vec(column(0), dims)?,
+            cpu::from_vec(column(1), rows.len())?,
+            cpu::from_vec(column(2), rows.len())?,
+        ))
+    })
+}
+
+fn kernel_backward(
+    x: &Array,
+    target: &Array,
+    log_sum: &Array,
+    mass: &Array,
+    grad: &Array,
+    temperature: f64,
+) -> Result<Array> {
+    let [log_sum, mass, grad] = [Elements::of(log_sum)?, Elements::of(mass)?, Elements::of(grad)?];
+    with_pair!(x, target, T, P => {
+        type A = <T as Real>::Acc;
+        let scale = A::of(1.0 / temperature);
+        let run = |log_sum: &[A], mass: &[A], grad: &[A]| {
+            zip_rows(
+                x,
+                target,
+                #[inline(always)]
+                |row, out: &mut [T], x: &[T], target: &[P]| {
+                    backward_row(out, x, target, scale, [log_sum[row], mass[row], grad[row]]);
+                },
+            )
+        };
+        log_sum.read(|log_sum| mass.read(|mass| grad.read(|grad| run(log_sum, mass, grad))))???
+    })
+}
+
+#[inline(always)]
+fn backward_row<T: Real, P: Real<Acc = T::Acc>>(
+    out: &mut [T],
+    x: &[T],
+    target: &[P],
+    scale: T::Acc,
+    [log_sum, mass, grad]: [T::Acc; 3],
+) {
+    let grad = grad * scale;
+    for ((out, x), p) in out.iter_mut().zip(x).zip(target) {
+        let expected = (x.acc() * scale - log_sum).exp() * mass;
+        *out = T::round((expected - p.acc()) * grad);
+    }
 }
 
 /// The loss (..), and log(sum(e^(x / T))) and sum(target) per row (.., 1).
@@ -62,9 +181,9 @@ fn portable_backward(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::gate::{Case, check};
     use crate::mode::{Mode, current, scope};
-    use crate::{DType, Device};
 
     /// A fixed target; its rows need not sum to 1.
     fn target(dims: &[usize], dtype: DType) -> Tensor {

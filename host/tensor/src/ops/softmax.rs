@@ -1,8 +1,11 @@
 //! Softmax: e^x / sum(e^x).
 
-use super::precision::{result_type, wide};
+use super::broadcast::wide;
+use super::precision::{result_type, with_result};
 use super::shape;
-use crate::{Array, Result, Tensor, tape};
+use crate::cpu::row::{largest, map_rows, sums, sums2, zip_rows};
+use crate::cpu::{self, Acc, Real};
+use crate::{Array, DType, Result, Tensor, tape};
 
 /// e^x / sum(e^x) along `dim`, computed from x - max(x). A half type under autocast becomes f32.
 ///
@@ -12,11 +15,85 @@ pub fn softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
     let array = x.array();
     let dim = shape::dim("Softmax", dim, array.rank())?;
     let (type_x, type_y) = (array.dtype(), result_type("Softmax", array.dtype())?);
-    let output = portable(&array, dim)?.to_dtype(type_y)?;
+    let output = if cpu::is_native(&array) {
+        kernel(&array, dim, type_y)?
+    } else {
+        portable(&array, dim)?.to_dtype(type_y)?
+    };
     let saved = output.clone();
     Ok(tape::record("Softmax", &[x], output, move |grad| {
-        Ok(vec![Some(portable_backward(&saved, grad, dim)?.to_dtype(type_x)?)])
+        Ok(vec![Some(if cpu::is_native(&saved) {
+            kernel_backward(&saved, &grad.to_dtype(type_y)?, dim, type_x)?
+        } else {
+            portable_backward(&saved, grad, dim)?.to_dtype(type_x)?
+        })])
     }))
+}
+
+fn kernel(x: &Array, dim: usize, to: DType) -> Result<Array> {
+    let last = x.rank() - 1;
+    let x = x.transpose(dim, last)?;
+    let y = with_result!("Softmax", x.dtype(), to, T, O => map_rows(
+        &x,
+        #[inline(always)]
+        |_, y: &mut [O], x: &[T]| forward_row(y, x),
+    ))?;
+    Ok(y.transpose(dim, last)?)
+}
+
+#[inline(always)]
+fn forward_row<T: Real, O: Real<Acc = T::Acc>>(y: &mut [O], x: &[T]) {
+    let most = largest(x);
+    // A half-type result would round the powers before they are divided.
+    if size_of::<O>() < 4 {
+        let [sum] = sums(
+            x,
+            #[inline(always)]
+            |x| [(x.acc() - most).exp()],
+        );
+        let scale = T::Acc::ONE / sum;
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = O::round((x.acc() - most).exp() * scale);
+        }
+        return;
+    }
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = O::round((x.acc() - most).exp());
+    }
+    let [sum] = sums(
+        y,
+        #[inline(always)]
+        |y| [y.acc()],
+    );
+    let scale = T::Acc::ONE / sum;
+    for y in y {
+        *y = O::round(y.acc() * scale);
+    }
+}
+
+fn kernel_backward(y: &Array, grad: &Array, dim: usize, to: DType) -> Result<Array> {
+    let last = y.rank() - 1;
+    let (y, grad) = (y.transpose(dim, last)?, grad.transpose(dim, last)?);
+    let grad = with_result!("Softmax", to, y.dtype(), T, O => zip_rows(
+        &y,
+        &grad,
+        #[inline(always)]
+        |_, out: &mut [T], y: &[O], grad: &[O]| backward_row(out, y, grad),
+    ))?;
+    Ok(grad.transpose(dim, last)?)
+}
+
+#[inline(always)]
+fn backward_row<T: Real, O: Real<Acc = T::Acc>>(out: &mut [T], y: &[O], grad: &[O]) {
+    let [along] = sums2(
+        y,
+        grad,
+        #[inline(always)]
+        |y, grad| [y.acc() * grad.acc()],
+    );
+    for ((out, y), grad) in out.iter_mut().zip(y).zip(grad) {
+        *out = T::round(y.acc() * (grad.acc() - along));
+    }
 }
 
 /// In f32 (f64 for f64).
@@ -39,9 +116,9 @@ pub(super) fn portable_backward(y: &Array, grad: &Array, dim: usize) -> Result<A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::gate::{Case, check};
     use crate::mode::{Mode, current, scope};
-    use crate::{DType, Device};
 
     #[test]
     fn gradient() {

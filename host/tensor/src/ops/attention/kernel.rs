@@ -1,0 +1,623 @@
+//! Attention on the CPU by tiles of scores that stay in cache.
+//!
+//! Forward, a task has some queries of one sample and goes through its heads; the weights of a tile
+//! are used and forgotten, log(sum(e^scores)) per query is kept. Backward, a task has some (sample,
+//! head) pairs and makes the weights again from the scores (Dao et al., 2022, without the blocks of
+//! keys). How work is cut depends on shapes alone, so results do not depend on the number of threads.
+
+use std::ops::Range;
+
+use candle_core::WithDType;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::{Needs, Problem};
+use crate::cpu::row::{largest, sums, sums2};
+use crate::cpu::{self, Acc, Elements, Matrix, Real, Start};
+use crate::{Array, DType, Error, Result};
+
+/// At least this many tasks, where there are as many queries.
+const TASKS: usize = 16;
+/// Scores per tile: 256 KiB of f32.
+const TILE: usize = 65_536;
+
+/// Runs `$body` with `$in` and `$out` bound to the element types of operands and output.
+macro_rules! with_types {
+    ($input:expr, $output:expr, $in:ident, $out:ident => $body:expr) => {{
+        macro_rules! run {
+            ($a:ty, $b:ty) => {{
+                type $in = $a;
+                type $out = $b;
+                $body
+            }};
+        }
+        match ($input, $output) {
+            (DType::F32, DType::F32) => run!(f32, f32),
+            (DType::F32, DType::BF16) => run!(f32, bf16),
+            (DType::BF16, DType::BF16) => run!(bf16, bf16),
+            (DType::F16, DType::F16) => run!(f16, f16),
+            (DType::F64, DType::F64) => run!(f64, f64),
+            (found, _) => {
+                Err(Error::Type { op: "Attention", found, expected: "f32, f64, bf16 or f16" })
+            }
+        }
+    }};
+}
+
+/// The type in which a tile is computed, and its product.
+trait Tile: Real<Acc = Self> + Acc {
+    /// out = a b, or out += a b with `keep`; operands are rounded to bf16 if `brief`.
+    fn multiply(
+        out: &mut [Self],
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+        sizes: (usize, usize, usize),
+        keep: bool,
+        brief: bool,
+    );
+}
+
+impl Tile for f32 {
+    fn multiply(
+        out: &mut [Self],
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+        sizes: (usize, usize, usize),
+        keep: bool,
+        brief: bool,
+    ) {
+        if brief {
+            let start = if keep { Start::Out } else { Start::Zero };
+            cpu::matmul_bf16_into(out, a, b, sizes, start, 1);
+        } else {
+            cpu::matmul_into(out, a, b, sizes, keep, 1);
+        }
+    }
+}
+
+impl Tile for f64 {
+    fn multiply(
+        out: &mut [Self],
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+        sizes: (usize, usize, usize),
+        keep: bool,
+        _brief: bool,
+    ) {
+        cpu::matmul_into(out, a, b, sizes, keep, 1);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    heads: usize,
+    queries: usize,
+    keys: usize,
+    depth: usize,
+    value: usize,
+}
+
+impl Sizes {
+    fn of(problem: &Problem) -> Result<Self> {
+        let (batch, heads, queries, depth) = problem.q.dims4()?;
+        let (_, _, keys, value) = problem.v.dims4()?;
+        Ok(Self { batch, heads, queries, keys, depth, value })
+    }
+
+    fn rows_per_tile(&self) -> usize {
+        (TILE / self.keys).clamp(16, self.queries.max(16)).min(self.queries)
+    }
+}
+
+/// An operand (B, heads, rows, columns) of any strides.
+#[derive(Clone, Copy)]
+struct Heads<'a, T> {
+    data: &'a [T],
+    strides: [usize; 4],
+}
+
+impl<'a, T: Real> Heads<'a, T> {
+    fn new(data: &'a [T], strides: &[usize]) -> Self {
+        Self { data, strides: strides.try_into().expect("operands have rank 4") }
+    }
+
+    /// One row, and the step between its elements.
+    #[inline(always)]
+    fn row(&self, (sample, head): (usize, usize), row: usize) -> (&'a [T], usize) {
+        let [of_sample, of_head, of_row, step] = self.strides;
+        (&self.data[sample * of_sample + head * of_head + row * of_row..], step)
+    }
+
+    /// Rows of one head, widened.
+    fn copy(
+        &self,
+        pair: (usize, usize),
+        rows: Range<usize>,
+        columns: usize,
+        out: &mut Vec<T::Acc>,
+    ) {
+        out.resize(rows.len() * columns, T::Acc::ZERO);
+        cpu::vectorized(
+            #[inline(always)]
+            || {
+                for (row, out) in rows.zip(out.chunks_exact_mut(columns)) {
+                    let (from, step) = self.row(pair, row);
+                    if step == 1 {
+                        out.iter_mut().zip(from).for_each(|(out, x)| *out = x.acc());
+                    } else {
+                        for (index, out) in out.iter_mut().enumerate() {
+                            *out = from[index * step].acc();
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Opens q, k, v and the bias.
+fn with_operands<T: Real, R>(
+    problem: &Problem,
+    body: impl FnOnce([Heads<'_, T>; 3], Option<Heads<'_, T::Acc>>) -> R,
+) -> Result<R>
+where
+    T::Acc: Real,
+{
+    cpu::view(&problem.q, |q: &[T], of_q| {
+        cpu::view(&problem.k, |k: &[T], of_k| {
+            cpu::view(&problem.v, |v: &[T], of_v| {
+                let operands = [Heads::new(q, of_q), Heads::new(k, of_k), Heads::new(v, of_v)];
+                match &problem.bias {
+                    None => Ok(body(operands, None)),
+                    Some(bias) => cpu::view(bias, |bias: &[T::Acc], strides| {
+                        body(operands, Some(Heads::new(bias, strides)))
+                    }),
+                }
+            })
+        })
+    })???
+}
+
+/// s = scale s + bias of one row.
+#[inline(always)]
+fn scale_and_bias<A: Tile>(
+    s: &mut [A],
+    scale: A,
+    bias: Option<&Heads<'_, A>>,
+    pair: (usize, usize),
+    row: usize,
+) {
+    match bias.map(|bias| bias.row(pair, row)) {
+        None => s.iter_mut().for_each(|s| *s = *s * scale),
+        Some((bias, 1)) => s.iter_mut().zip(bias).for_each(|(s, b)| *s = *s * scale + *b),
+        Some((bias, step)) => {
+            s.iter_mut().enumerate().for_each(|(i, s)| *s = *s * scale + bias[i * step]);
+        }
+    }
+}
+
+/// The output, log(sum(e^scores)) per query (B, N, heads) and, if asked for, the weights. Output and
+/// weights lie in memory as (B, N, heads, ..), so that joining the heads afterwards copies nothing.
+pub(super) fn forward(
+    problem: &Problem,
+    to: DType,
+    return_weights: bool,
+) -> Result<(Array, Array, Option<Array>)> {
+    with_types!(problem.q.dtype(), to, T, O => run_forward::<T, O>(problem, return_weights))
+}
+
+fn run_forward<T: Real, O: Real<Acc = T::Acc>>(
+    problem: &Problem,
+    return_weights: bool,
+) -> Result<(Array, Array, Option<Array>)>
+where
+    T::Acc: Tile,
+{
+    let sizes = Sizes::of(problem)?;
+    let Sizes { batch, heads, queries, keys, value, .. } = sizes;
+    let brief = O::DTYPE == DType::BF16;
+    let scale = T::Acc::of(problem.scale);
+    let mut output = vec![O::zero(); batch * queries * heads * value];
+    let mut log_sum = vec![T::Acc::ZERO; batch * queries * heads];
+    let kept = if return_weights { keys } else { 0 };
+    let mut weights = vec![T::Acc::ZERO; batch * queries * heads * kept];
+    let rows = queries.div_ceil(TASKS.div_ceil(batch)).max(16);
+    let mut tasks = Vec::new();
+    {
+        let (mut output, mut log_sum) = (output.as_mut_slice(), log_sum.as_mut_slice());
+        let mut weights = weights.as_mut_slice();
+        for sample in 0..batch {
+            for first in (0..queries).step_by(rows) {
+                let rows = first..(first + rows).min(queries);
+                let lines = rows.len() * heads;
+                let out = take(&mut output, lines * value);
+                tasks.push(Queries {
+                    sample,
+                    rows,
+                    output: out,
+                    log_sum: take(&mut log_sum, lines),
+                    weights: take(&mut weights, lines * kept),
+                });
+            }
+        }
+    }
+    with_operands(problem, |operands, bias| {
+        let bias = bias.as_ref();
+        tasks.into_par_iter().for_each_init(Buffers::default, |buffers, task| {
+            attend::<T, O>(task, operands, bias, sizes, scale, brief, buffers);
+        });
+    })?;
+    let turn = |array: Array| Ok::<_, Error>(array.transpose(1, 2)?);
+    let output = turn(cpu::from_vec(output, (batch, queries, heads, value))?)?;
+    let log_sum = cpu::from_vec(log_sum, (batch, queries, heads))?;
+    let weights = return_weights
+        .then(|| turn(cpu::from_vec(weights, (batch, queries, heads, keys))?))
+        .transpose()?;
+    Ok((output, log_sum, weights))
+}
+
+fn take<'a, T>(slice: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let (head, tail) = std::mem::take(slice).split_at_mut(len);
+    *slice = tail;
+    head
+}
+
+/// Some queries of one sample, and where their results go: (rows, heads, ..).
+struct Queries<'a, O, A> {
+    sample: usize,
+    rows: Range<usize>,
+    output: &'a mut [O],
+    log_sum: &'a mut [A],
+    weights: &'a mut [A],
+}
+
+/// What a worker needs in between.
+struct Buffers<A> {
+    q: Vec<A>,
+    k: Vec<A>,
+    v: Vec<A>,
+    scores: Vec<A>,
+    output: Vec<A>,
+    grad: Vec<A>,
+    grad_scores: Vec<A>,
+    grad_k: Vec<A>,
+    grad_v: Vec<A>,
+}
+
+impl<A> Default for Buffers<A> {
+    fn default() -> Self {
+        let new = Vec::new;
+        Self {
+            q: new(),
+            k: new(),
+            v: new(),
+            scores: new(),
+            output: new(),
+            grad: new(),
+            grad_scores: new(),
+            grad_k: new(),
+            grad_v: new(),
+        }
+    }
+}
+
+fn attend<T: Real, O: Real<Acc = T::Acc>>(
+    task: Queries<'_, O, T::Acc>,
+    [q, k, v]: [Heads<'_, T>; 3],
+    bias: Option<&Heads<'_, T::Acc>>,
+    sizes: Sizes,
+    scale: T::Acc,
+    brief: bool,
+    buffers: &mut Buffers<T::Acc>,
+) where
+    T::Acc: Tile,
+{
+    let Sizes { heads, keys, depth, value, .. } = sizes;
+    let Buffers { q: tile_q, k: tile_k, v: tile_v, scores, output: out, .. } = buffers;
+    for head in 0..heads {
+        let pair = (task.sample, head);
+        k.copy(pair, 0..keys, depth, tile_k);
+        v.copy(pair, 0..keys, value, tile_v);
+        for first in task.rows.clone().step_by(sizes.rows_per_tile()) {
+            let rows = first..(first + sizes.rows_per_tile()).min(task.rows.end);
+            let count = rows.len();
+            q.copy(pair, rows.clone(), depth, tile_q);
+            scores.resize(count * keys, T::Acc::ZERO);
+            out.resize(count * value, T::Acc::ZERO);
+            let (left, right) = (Matrix::rows(tile_q, depth), Matrix::transposed(tile_k, depth));
+            Tile::multiply(scores, left, right, (count, depth, keys), false, brief);
+            cpu::vectorized(
+                #[inline(always)]
+                || {
+                    for (row, s) in rows.clone().zip(scores.chunks_exact_mut(keys)) {
+                        scale_and_bias(s, scale, bias, pair, row);
+                        let log_sum = softmax(s);
+                        let line = (row - task.rows.start) * heads + head;
+                        task.log_sum[line] = log_sum;
+                        if let Some(kept) = task.weights.chunks_exact_mut(keys).nth(line) {
+                            kept.copy_from_slice(s);
+                        }
+                    }
+                },
+            );
+            let (left, right) = (Matrix::rows(scores, keys), Matrix::rows(tile_v, value));
+            Tile::multiply(out, left, right, (count, keys, value), false, brief);
+            for (row, out) in rows.zip(out.chunks_exact(value)) {
+                let line = (row - task.rows.start) * heads + head;
+                let slots = &mut task.output[line * value..(line + 1) * value];
+                slots.iter_mut().zip(out).for_each(|(slot, x)| *slot = O::round(*x));
+            }
+        }
+    }
+}
+
+/// Scores to weights; log(sum(e^scores)).
+#[inline(always)]
+fn softmax<A: Tile>(s: &mut [A]) -> A {
+    let most = largest(s);
+    s.iter_mut().for_each(|s| *s = (*s - most).exp());
+    let [sum] = sums(
+        s,
+        #[inline(always)]
+        |s| [s],
+    );
+    let share = A::ONE / sum;
+    s.iter_mut().for_each(|s| *s = *s * share);
+    most + sum.ln()
+}
+
+/// Gradients of q, k and v, and of the bias as (samples that share one, heads, N, M).
+pub(super) fn backward(
+    problem: &Problem,
+    log_sum: &Array,
+    grads: &[Option<Array>],
+    to: DType,
+    needs: Needs,
+) -> Result<[Option<Array>; 4]> {
+    let (batch, heads, queries, _) = problem.q.dims4()?;
+    let value = problem.v.dims4()?.3;
+    let grad = match &grads[0] {
+        Some(grad) => grad.to_dtype(to)?,
+        None => Array::zeros((), to, grads_device(problem))?
+            .broadcast_as((batch, heads, queries, value))?,
+    };
+    let grad_weights = grads.get(1).and_then(Option::as_ref);
+    with_types!(problem.q.dtype(), to, T, O => {
+        run_backward::<T, O>(problem, log_sum, &grad, grad_weights, needs)
+    })
+}
+
+fn grads_device(problem: &Problem) -> &crate::Device {
+    problem.q.device()
+}
+
+fn run_backward<T: Real, O: Real<Acc = T::Acc>>(
+    problem: &Problem,
+    log_sum: &Array,
+    grad: &Array,
+    grad_weights: Option<&Array>,
+    needs: Needs,
+) -> Result<[Option<Array>; 4]>
+where
+    T::Acc: Tile,
+{
+    let sizes = Sizes::of(problem)?;
+    let Sizes { batch, heads, queries, keys, depth, value } = sizes;
+    let brief = O::DTYPE == DType::BF16;
+    let scale = T::Acc::of(problem.scale);
+    // Pairs per task: one, unless tasks gather the bias's gradient over the samples that share it.
+    let samples = match (needs.bias, problem.bias_per_sample) {
+        (true, false) => batch.div_ceil(TASKS),
+        _ => 1,
+    };
+    let pairs = if needs.bias { samples * heads } else { 1 };
+    let groups = batch.div_ceil(samples);
+    let buffer = |needed: bool, len: usize| vec![T::zero(); if needed { len } else { 0 }];
+    let mut grad_q = buffer(needs.q, batch * heads * queries * depth);
+    let mut grad_k = buffer(needs.k, batch * heads * keys * depth);
+    let mut grad_v = buffer(needs.v, batch * heads * keys * value);
+    let per_group = if needs.bias { heads * queries * keys } else { 0 };
+    let mut grad_bias = vec![T::Acc::ZERO; groups * per_group];
+    let mut tasks = Vec::new();
+    {
+        let (mut of_q, mut of_k) = (grad_q.as_mut_slice(), grad_k.as_mut_slice());
+        let (mut of_v, mut of_bias) = (grad_v.as_mut_slice(), grad_bias.as_mut_slice());
+        let part =
+            |slice: &[T], pairs: usize, len: usize| if slice.is_empty() { 0 } else { pairs * len };
+        for first in (0..batch * heads).step_by(pairs) {
+            let pairs = pairs.min(batch * heads - first);
+            let len_q = part(of_q, pairs, queries * depth);
+            let len_k = part(of_k, pairs, keys * depth);
+            let len_v = part(of_v, pairs, keys * value);
+            tasks.push(Pairs {
+                pairs: first..first + pairs,
+                grad_q: take(&mut of_q, len_q),
+                grad_k: take(&mut of_k, len_k),
+                grad_v: take(&mut of_v, len_v),
+                grad_bias: take(&mut of_bias, per_group),
+            });
+        }
+    }
+    let log_sum = Elements::of(log_sum)?;
+    let grad_weights = grad_weights.map(|grad| grad.to_dtype(T::Acc::DTYPE)).transpose()?;
+    with_operands(problem, |operands, bias| {
+        let run =
+            |grad: Heads<'_, O>, of_weights: Option<Heads<'_, T::Acc>>, log_sum: &[T::Acc]| {
+                let given = Given {
+                    operands,
+                    bias: bias.as_ref(),
+                    grad,
+                    grad_weights: of_weights.as_ref(),
+                    log_sum,
+                    sizes,
+                    scale,
+                    brief,
+                    needs,
+                };
+                tasks.into_par_iter().for_each_init(Buffers::default, |buffers, task| {
+                    differentiate(task, &given, buffers);
+                });
+            };
+        cpu::view(grad, |grad: &[O], of_grad| {
+            let grad = Heads::new(grad, of_grad);
+            log_sum.read(|log_sum: &[T::Acc]| match &grad_weights {
+                None => {
+                    run(grad, None, log_sum);
+                    Ok(())
+                }
+                Some(weights) => cpu::view(weights, |weights: &[T::Acc], of_weights| {
+                    run(grad, Some(Heads::new(weights, of_weights)), log_sum);
+                }),
+            })
+        })
+    })????;
+    let array = |needed: bool, data: Vec<T>, rows: usize, columns: usize| {
+        needed.then(|| cpu::from_vec(data, (batch, heads, rows, columns))).transpose()
+    };
+    Ok([
+        array(needs.q, grad_q, queries, depth)?,
+        array(needs.k, grad_k, keys, depth)?,
+        array(needs.v, grad_v, keys, value)?,
+        needs.bias.then(|| cpu::from_vec(grad_bias, (groups, heads, queries, keys))).transpose()?,
+    ])
+}
+
+/// Some (sample, head) pairs, counted row by row, and where their gradients go (empty: not asked for).
+struct Pairs<'a, T, A> {
+    pairs: Range<usize>,
+    grad_q: &'a mut [T],
+    grad_k: &'a mut [T],
+    grad_v: &'a mut [T],
+    /// (heads, N, M), added up over the samples.
+    grad_bias: &'a mut [A],
+}
+
+/// What all tasks of a backward pass read.
+struct Given<'a, T: Real, O, A> {
+    operands: [Heads<'a, T>; 3],
+    bias: Option<&'a Heads<'a, A>>,
+    grad: Heads<'a, O>,
+    grad_weights: Option<&'a Heads<'a, A>>,
+    /// (B, N, heads).
+    log_sum: &'a [A],
+    sizes: Sizes,
+    scale: A,
+    brief: bool,
+    needs: Needs,
+}
+
+/// With the weights P = softmax(S), S = scale q k^T + bias, and dP = dout v^T + dweights:
+/// dv = P^T dout, dS = P (dP - sum(P dP)), dq = scale dS k, dk = scale dS^T q, dbias = dS.
+fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
+    task: Pairs<'_, T, T::Acc>,
+    given: &Given<'_, T, O, T::Acc>,
+    buffers: &mut Buffers<T::Acc>,
+) where
+    T::Acc: Tile,
+{
+    let Given { operands: [q, k, v], sizes, scale, brief, needs, .. } = *given;
+    let Sizes { heads, queries, keys, depth, value, .. } = sizes;
+    let Buffers {
+        q: tile_q,
+        k: tile_k,
+        v: tile_v,
+        scores,
+        output,
+        grad,
+        grad_scores,
+        grad_k,
+        grad_v,
+    } = buffers;
+    let scores_needed = needs.q || needs.k || needs.bias;
+    for (index, pair) in task.pairs.clone().enumerate() {
+        let pair = (pair / heads, pair % heads);
+        k.copy(pair, 0..keys, depth, tile_k);
+        v.copy(pair, 0..keys, value, tile_v);
+        grad_k.resize(keys * depth, T::Acc::ZERO);
+        grad_v.resize(keys * value, T::Acc::ZERO);
+        for first in (0..queries).step_by(sizes.rows_per_tile()) {
+            let rows = first..(first + sizes.rows_per_tile()).min(queries);
+            let count = rows.len();
+            q.copy(pair, rows.clone(), depth, tile_q);
+            given.grad.copy(pair, rows.clone(), value, grad);
+            scores.resize(count * keys, T::Acc::ZERO);
+            let (left, right) = (Matrix::rows(tile_q, depth), Matrix::transposed(tile_k, depth));
+            Tile::multiply(scores, left, right, (count, depth, keys), false, brief);
+            cpu::vectorized(
+                #[inline(always)]
+                || {
+                    for (row, s) in rows.clone().zip(scores.chunks_exact_mut(keys)) {
+                        scale_and_bias(s, scale, given.bias, pair, row);
+                        let log_sum = given.log_sum[(pair.0 * queries + row) * heads + pair.1];
+                        s.iter_mut().for_each(|s| *s = (*s - log_sum).exp());
+                    }
+                },
+            );
+            if needs.v {
+                let (left, right) = (Matrix::transposed(scores, keys), Matrix::rows(grad, value));
+                Tile::multiply(grad_v, left, right, (keys, count, value), first > 0, brief);
+            }
+            if !scores_needed {
+                continue;
+            }
+            grad_scores.resize(count * keys, T::Acc::ZERO);
+            let (left, right) = (Matrix::rows(grad, value), Matrix::transposed(tile_v, value));
+            Tile::multiply(grad_scores, left, right, (count, value, keys), false, brief);
+            cpu::vectorized(
+                #[inline(always)]
+                || {
+                    let lines = grad_scores.chunks_exact_mut(keys).zip(scores.chunks_exact(keys));
+                    for (row, (grad, weights)) in rows.clone().zip(lines) {
+                        if let Some(more) = given.grad_weights {
+                            let (more, step) = more.row(pair, row);
+                            for (index, grad) in grad.iter_mut().enumerate() {
+                                *grad += more[index * step];
+                            }
+                        }
+                        let [along] = sums2(
+                            weights,
+                            grad,
+                            #[inline(always)]
+                            |weight, grad| [weight * grad],
+                        );
+                        for (grad, weight) in grad.iter_mut().zip(weights) {
+                            *grad = *weight * (*grad - along);
+                        }
+                    }
+                },
+            );
+            if needs.bias {
+                let at = (pair.1 * queries + first) * keys;
+                let slots = task.grad_bias[at..at + count * keys].iter_mut();
+                slots.zip(grad_scores.iter()).for_each(|(slot, grad)| *slot += *grad);
+            }
+            if needs.q {
+                output.resize(count * depth, T::Acc::ZERO);
+                let (left, right) = (Matrix::rows(grad_scores, keys), Matrix::rows(tile_k, depth));
+                Tile::multiply(output, left, right, (count, keys, depth), false, brief);
+                let at = (index * queries + first) * depth;
+                store(&mut task.grad_q[at..at + count * depth], output, scale);
+            }
+            if needs.k {
+                let (left, right) =
+                    (Matrix::transposed(grad_scores, keys), Matrix::rows(tile_q, depth));
+                Tile::multiply(grad_k, left, right, (keys, count, depth), first > 0, brief);
+            }
+        }
+        if needs.k {
+            store(&mut task.grad_k[index * keys * depth..][..keys * depth], grad_k, scale);
+        }
+        if needs.v {
+            store(&mut task.grad_v[index * keys * value..][..keys * value], grad_v, T::Acc::ONE);
+        }
+    }
+}
+
+/// out = scale x, rounded.
+fn store<T: Real>(out: &mut [T], x: &[T::Acc], scale: T::Acc) {
+    cpu::vectorized(
+        #[inline(always)]
+        || out.iter_mut().zip(x).for_each(|(out, x)| *out = T::round(*x * scale)),
+    );
+}

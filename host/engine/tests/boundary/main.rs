@@ -1,0 +1,9 @@
+//! The boundary between host and plugins, from a folder of files to a loaded component.
+
+mod fixtures;
+
+mod components;
+mod lock;
+mod panics;
+mod refusal;
+mod trust;

@@ -1,107 +1,124 @@
-//! What all commands share: plugins, data roots, configurations by path.
+//! What commands share: plugins, data folders, configurations, as the global options say.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hssl_datasets::Roots;
-use hssl_engine::component::Kind;
-use hssl_engine::config::{self, Recipes, Resolved};
-use hssl_engine::plugin::{
-    Enforcement, LOCK_FILE, PLUGIN_PATH_VARIABLE, PluginLock, Registry, SearchPath,
-};
+use hssl_engine::config::{self, Resolved};
+use hssl_engine::plugin::{Enforcement, LOCK_FILE, PluginLock, Registry, SearchPath};
 use hssl_engine::run::RunFolder;
-use serde_json::Value;
+use indicatif::MultiProgress;
 
-use crate::Global;
+use crate::options::Global;
+use crate::style;
 
-/// The environment variable that names the folder of known data sets.
-pub const DATA_VARIABLE: &str = "HSSL_DATA";
+/// The folder of the known data sets.
+const DATA_VARIABLE: &str = "HSSL_DATA";
 
-/// Plugins and folders of one invocation.
+/// A process of the command line.
 pub struct Session {
-    /// Plugins.
-    pub registry: Registry,
-    data_root: Option<PathBuf>,
-}
-
-/// Schemas and recipes, from the plugins.
-struct PluginRecipes<'a>(&'a Registry);
-
-impl Recipes for PluginRecipes<'_> {
-    fn recipe(&self, objective: &str) -> Result<Value, Box<dyn Error + Send + Sync>> {
-        Ok(self.0.component(Kind::Objective, objective)?.manifest.recipe.clone())
-    }
-
-    fn schema(&self, kind: Kind, name: &str) -> Result<Value, Box<dyn Error + Send + Sync>> {
-        Ok(self.0.component(kind, name)?.manifest.config.clone())
-    }
-}
-
-/// A configuration and, if it came from a run, that run.
-pub struct Chosen {
-    /// The configuration.
-    pub resolved: Resolved,
-    /// The run it belongs to.
-    pub run: Option<RunFolder>,
+    /// The global options.
+    pub global: Global,
+    /// The progress bars.
+    pub bars: MultiProgress,
 }
 
 impl Session {
-    /// Finds plugins. A `plugins.lock` in `beside` is honoured.
-    pub fn open(global: &Global, beside: Option<&Path>) -> Result<Self> {
-        let mut registry = Registry::discover(&SearchPath::of_process(global.plugin_dir.clone()));
-        let lock = beside.map(|folder| folder.join(LOCK_FILE)).filter(|path| path.exists());
+    /// A process with these options.
+    pub fn new(global: Global, bars: MultiProgress) -> Self {
+        Self { global, bars }
+    }
+
+    /// The plugins, held against the lock beside `config` if there is one.
+    pub fn plugins(&self, config: Option<&Path>) -> Result<Registry> {
+        let registry = Registry::discover(&SearchPath::of_process(&self.global.plugin_dir));
+        let lock = match config {
+            Some(config) => PluginLock::beside(config)?,
+            None => None,
+        };
+        let enforcement = if self.global.locked { Enforcement::Refuse } else { Enforcement::Warn };
         match lock {
-            Some(path) => {
-                let enforcement =
-                    if global.locked { Enforcement::Strict } else { Enforcement::Listed };
-                registry = registry.with_lock(PluginLock::read(&path)?, enforcement);
+            Some(lock) => Ok(registry.with_lock(lock, enforcement)),
+            None if self.global.locked => {
+                let place = config.map(|path| path.with_file_name(LOCK_FILE));
+                let place = place.unwrap_or_else(|| PathBuf::from(LOCK_FILE));
+                bail!(
+                    "--locked: there is no {}; write it with `hssl plugin lock --out {0}`",
+                    place.display()
+                )
             }
-            None if global.locked => anyhow::bail!(
-                "--locked: there is no {LOCK_FILE} beside the configuration; write one with `hssl plugin \
-                 lock`"
-            ),
-            None => {}
+            None => Ok(registry),
         }
-        for refused in registry.refused() {
-            tracing::debug!("{}: {}", refused.path.display(), refused.reason);
-        }
-        tracing::debug!("plugin folders: --plugin-dir, {PLUGIN_PATH_VARIABLE}, the installation's");
-        let data_root = global.data_root.clone().or_else(|| std::env::var_os(DATA_VARIABLE).map(PathBuf::from));
-        Ok(Self { registry, data_root })
     }
 
-    /// Reads a configuration file, or the configuration of a run's folder.
-    pub fn choose(&self, path: &Path, sets: &[String]) -> Result<Chosen> {
-        let recipes = PluginRecipes(&self.registry);
-        if path.is_dir() {
-            let run = RunFolder::at(path);
-            let file = run.config();
-            let text = std::fs::read_to_string(&file).with_context(|| {
-                format!("{}: no run here (there is no config.toml)", path.display())
-            })?;
-            let resolved = config::from_toml(&text, path, sets, &recipes)?;
-            return Ok(Chosen { resolved, run: Some(run) });
-        }
-        Ok(Chosen { resolved: config::load(path, sets, &recipes)?, run: None })
-    }
-
-    /// Where data is looked for with a configuration.
-    pub fn roots(&self, resolved: &Resolved) -> Roots {
+    /// Where data is looked for.
+    pub fn roots(&self, config: Option<&Resolved>) -> Roots {
+        let configured = config.and_then(|resolved| resolved.config.data.root.clone());
+        let variable = || std::env::var_os(DATA_VARIABLE).filter(|v| !v.is_empty());
         Roots {
-            data_root: self.data_root.clone().or_else(|| resolved.config.data.root.clone()),
-            relative_to: resolved.base_dir.clone(),
+            data_root: self
+                .global
+                .data_root
+                .clone()
+                .or(configured)
+                .or_else(|| variable().map(PathBuf::from)),
+            // Paths of a configuration are absolute once it is resolved.
+            relative_to: PathBuf::new(),
+        }
+    }
+
+    /// Resolves a configuration file, or the stored configuration of a run folder; tells its
+    /// warnings.
+    pub fn resolve(&self, path: &Path, sets: &[String], plugins: &Registry) -> Result<Resolved> {
+        let resolved = match run_folder(path) {
+            Some(run) => self.stored(&run, sets, plugins)?,
+            None => config::load(path, sets, plugins)?,
+        };
+        self.warn(&resolved);
+        Ok(resolved)
+    }
+
+    /// The configuration of a run, as it was started.
+    fn stored(&self, run: &RunFolder, sets: &[String], plugins: &Registry) -> Result<Resolved> {
+        let path = run.config();
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the run's configuration {}", path.display()))?;
+        Ok(config::from_toml(&text, run.path(), sets, plugins)?)
+    }
+
+    fn warn(&self, resolved: &Resolved) {
+        for warning in &resolved.warnings {
+            self.warning(&warning.to_string());
+        }
+    }
+
+    /// Tells a warning.
+    pub fn warning(&self, text: &str) {
+        if !self.global.quiet {
+            let style = style::WARNING;
+            self.bars.suspend(|| anstream::eprintln!("{style}warning{style:#}: {text}"));
+        }
+    }
+
+    /// Tells what was done, unless the user wants it quiet.
+    pub fn say(&self, text: &str) {
+        if !self.global.quiet {
+            self.bars.suspend(|| anstream::eprintln!("{text}"));
         }
     }
 }
 
-/// Uses as many threads as the configuration says.
-pub fn limit_threads(threads: usize) -> Result<()> {
+/// The run whose folder `path` is.
+pub fn run_folder(path: &Path) -> Option<RunFolder> {
+    let run = RunFolder::at(path);
+    (path.is_dir() && run.config().is_file()).then_some(run)
+}
+
+/// Computes on as many threads as the configuration says.
+pub fn use_threads(resolved: &Resolved) {
+    let threads = resolved.config.train.threads;
     if threads > 0 {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .context("cannot start the computing threads")?;
+        // It can be set once; a second configuration in one process keeps the first one's number.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    Ok(())
 }

@@ -1,40 +1,51 @@
 //! Tables on standard output.
 
-use std::collections::BTreeMap;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use comfy_table::{CellAlignment, Table, presets};
-use hssl_engine::component::Report;
-
-/// A table without frames round every cell.
-pub fn new<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
+/// A table without frame: what `cut` and `awk` can take apart, and people can read.
+pub fn plain<S: ToString>(headings: impl IntoIterator<Item = S>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(header.into_iter().collect::<Vec<_>>());
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(headings.into_iter().map(|heading| heading.to_string()));
     table
 }
 
-/// Targets by evaluations: each evaluation's headline number.
-pub fn results(results: &[(String, BTreeMap<String, Report>)]) -> Table {
-    let mut names: Vec<(String, String)> = Vec::new();
-    for (_, reports) in results {
-        for (name, report) in reports {
-            if names.iter().all(|(known, _)| known != name) {
-                names.push((name.clone(), format!("{name} {}", report.headline)));
-            }
-        }
-    }
-    let mut table = new(std::iter::once("model").chain(names.iter().map(|(_, title)| title.as_str())));
-    for (target, reports) in results {
-        let mut row = vec![target.clone()];
-        row.extend(names.iter().map(|(name, _)| {
-            let report = reports.get(name);
-            let value = report.and_then(|report| report.metrics.get(&report.headline));
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"))
-        }));
-        table.add_row(row);
-    }
+/// A table of numbers: the first column names the row, the others are aligned right.
+pub fn numbers<S: ToString>(headings: impl IntoIterator<Item = S>) -> Table {
+    let mut table = plain(headings);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Writes it to standard output.
+pub fn print(table: &Table) {
+    for line in table.lines() {
+        anstream::println!("{}", line.trim_end());
+    }
+}
+
+/// `1,281,167`
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn digits_are_grouped_by_three() {
+        let numbers = [0, 999, 1000, 1_281_167];
+        assert_eq!(numbers.map(super::grouped), ["0", "999", "1,000", "1,281,167"]);
+    }
 }

@@ -1,67 +1,75 @@
-//! `hssl bench`.
+//! `hssl bench`
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
 use hssl_engine::train::bench::bench;
 
-use crate::Global;
-use crate::session::{Session, limit_threads};
+use crate::options::Sets;
+use crate::session::{Session, use_threads};
 
-/// Time training steps.
-#[derive(Debug, clap::Args)]
+/// Time whole training steps
+///
+/// Images per second are distinct images, not views. Inputs lie on the device unless --data.
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  hssl bench configs/cifar10.toml
-  hssl bench configs/cifar10.toml --steps 20 --set train.precision=bf16 --json
-  hssl bench configs/cifar10.toml --data
-
-images_per_s counts distinct images, not views. Inputs lie on the device unless --data is given.")]
-pub struct Args {
-    /// Configuration file.
+  hssl bench configs/quick.toml
+  hssl bench configs/quick.toml --steps 50 --warmup 10 --data --json")]
+pub struct Bench {
+    /// Configuration file, or the folder of a run
     config: PathBuf,
-    /// Steps that are timed.
-    #[arg(long, default_value_t = 10)]
+    #[command(flatten)]
+    sets: Sets,
+    /// Steps that are timed
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive)]
     steps: usize,
-    /// Steps before them.
-    #[arg(long, default_value_t = 3)]
+    /// Steps before them
+    #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
-    /// Load and augment the configured images.
+    /// Load and augment the configured images instead of resident ones
     #[arg(long)]
     data: bool,
-    /// Print one line of JSON.
+    /// One line of JSON
     #[arg(long)]
     json: bool,
-    /// Change a value of the configuration.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
 }
 
-/// Measures.
-pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let session = Session::open(global, args.config.parent())?;
-    let chosen = session.choose(&args.config, &args.sets)?;
-    let config = &chosen.resolved.config;
-    limit_threads(config.train.threads)?;
-    let roots = session.roots(&chosen.resolved);
-    let source = args.data.then_some(&roots);
-    let found = bench(config, &session.registry, (args.steps, args.warmup), source)?;
-    if args.json {
-        println!("{}", serde_json::to_string(&found)?);
-    } else {
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number, at least 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+impl Bench {
+    pub fn run(self, session: &Session) -> Result<ExitCode> {
+        let plugins = session.plugins(Some(&self.config))?;
+        let resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
+        use_threads(&resolved);
+        let roots = session.roots(Some(&resolved));
+        let count = (self.steps, self.warmup);
+        let found = bench(&resolved.config, &plugins, count, self.data.then_some(&roots))?;
+        if self.json {
+            anstream::println!("{}", serde_json::to_string(&found)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        anstream::println!("{:.1} images/s", found.images_per_s);
         anstream::println!(
-            "{:.1} images/s: {:.1} ms a step of {} images (fastest {:.1}, slowest {:.1}), peak {:.0} MiB; \
-             {}, {}, {} threads",
-            found.images_per_s,
+            "step     {:.1} ms (median; {:.1} to {:.1})",
             found.step_ms,
-            found.batch_size,
             found.step_ms_min,
-            found.step_ms_max,
-            found.peak_mb,
+            found.step_ms_max
+        );
+        anstream::println!("peak     {:.0} MiB", found.peak_mb);
+        anstream::println!(
+            "device   {}, {}, {} threads, batch of {}",
             found.device,
             found.precision,
             found.threads,
+            found.batch_size
         );
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,92 +1,92 @@
-//! `hssl embed`.
+//! `hssl embed`
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use hssl_datasets::{EvalTransform, open};
+use clap::Args;
+use hssl_datasets::EvalTransform;
 use hssl_engine::base::{BaseModel, weights_of};
 use hssl_engine::device;
 use hssl_engine::embed::{Embedding, embed};
 use hssl_engine::evaluate::loader_threads;
 
-use crate::Global;
-use crate::session::{Session, limit_threads};
-use crate::watch::Watcher;
+use crate::options::Sets;
+use crate::progress::Progress;
+use crate::session::{Session, run_folder, use_threads};
+use crate::table::grouped;
 
-/// Write the features of images to a safetensors file.
-#[derive(Debug, clap::Args)]
+/// Write the features of images to a safetensors file
+///
+/// `features` f32 [n, C], `labels` i64 [n] and, with --tokens, `tokens` f32 [n, N, C]; rows are in
+/// the data set's order: class folders sorted by name, files sorted by name.
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  hssl embed runs/a --data cifar10#test --out features.safetensors
-  hssl embed vit.toml --weights vit_small.safetensors --data imagefolder:photos --resize 0 --tokens --out f.safetensors
-
-The file holds features f32 [n, C] and labels i64 [n], with --tokens also tokens f32 [n, N, C]; rows are
-in the data set's order. Weights carry timm's names (torchvision's for ResNet), with or without a
-classifier.")]
-pub struct Args {
-    /// Configuration file, or the folder of a run.
-    #[arg(value_name = "CONFIG-or-RUN")]
+  hssl embed runs/a --data cifar10#test --out test.safetensors
+  hssl embed vit_small.toml --weights timm.safetensors --data imagefolder:photos --out f.safetensors
+  hssl embed runs/a --data generated:shapes#val --resize 0 --crop 0 --tokens --out f.safetensors")]
+pub struct Embed {
+    /// Configuration file, or the folder of a run
     config: PathBuf,
-    /// Weights of the base model; without them a run's own, or untrained ones.
-    #[arg(long)]
+    #[command(flatten)]
+    sets: Sets,
+    /// Weights of the backbone with timm's (ResNet: torchvision's) names; without them, the run's
+    #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// The images, as a data SPEC.
-    #[arg(long)]
+    /// The images: a data SPEC, relative to this folder
+    #[arg(long, value_name = "SPEC")]
     data: String,
-    /// Short side after resizing; 0 feeds images at their own size.
-    #[arg(long)]
+    /// Short side after the resize; 0 keeps each image's size [default: eval.resize]
+    #[arg(long, value_name = "N")]
     resize: Option<usize>,
-    /// Side of the centre crop; 0: none.
-    #[arg(long)]
+    /// Side of the central crop; 0 keeps the whole image [default: eval.crop]
+    #[arg(long, value_name = "N")]
     crop: Option<usize>,
-    /// Write the patch tokens too.
+    /// Write the patch tokens too
     #[arg(long)]
     tokens: bool,
-    /// The file to write.
-    #[arg(long)]
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Change a value of the configuration.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
 }
 
-/// Embeds.
-pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let session = Session::open(global, args.config.parent())?;
-    let chosen = session.choose(&args.config, &args.sets)?;
-    let config = &chosen.resolved.config;
-    limit_threads(config.train.threads)?;
-    let device = device::select(&config.train.device)?;
-    let weights = args.weights.clone().or_else(|| chosen.run.as_ref().and_then(weights_of));
-    if weights.is_none() {
-        tracing::warn!("no weights: the features are those of an untrained model");
+impl Embed {
+    pub fn run(self, session: &Session) -> Result<ExitCode> {
+        let plugins = session.plugins(Some(&self.config))?;
+        let resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
+        use_threads(&resolved);
+        let config = &resolved.config;
+        let weights = self.weights.or_else(|| weights_of(&run_folder(&self.config)?));
+        let Some(weights) = weights else {
+            anyhow::bail!(
+                "{} has no trained weights; name some with --weights FILE, or name a run's folder",
+                self.config.display()
+            )
+        };
+        let device = device::select(&config.train.device)?;
+        let embedding = Embedding {
+            dataset: hssl_datasets::open(&self.data, &session.roots(Some(&resolved)))?,
+            transform: EvalTransform {
+                resize: self.resize.unwrap_or(config.eval.resize),
+                // The image's own size is asked for: nothing is cut off it unless that is too.
+                crop: self.crop.unwrap_or(if self.resize == Some(0) {
+                    0
+                } else {
+                    config.eval.crop
+                }),
+                mean: config.views.mean,
+                std: config.views.std,
+                interpolation: config.views.interpolation,
+            },
+            batch_size: config.eval.batch_size,
+            threads: loader_threads(config.data.threads),
+            tokens: self.tokens,
+        };
+        let mut base = BaseModel::build(config, &plugins, &device, Some(&weights))?;
+        let progress = Progress::new(session).listen()?;
+        let images = embed(&mut base, &embedding, &self.out, &progress)?;
+        progress.finish();
+        anstream::println!("{}  {} images", self.out.display(), grouped(images));
+        Ok(ExitCode::SUCCESS)
     }
-    let mut base = BaseModel::build(config, &session.registry, &device, weights.as_deref())?;
-    let mut roots = session.roots(&chosen.resolved);
-    // What is typed in a shell starts at the shell's folder.
-    roots.relative_to = std::env::current_dir()?;
-    let resize = args.resize.unwrap_or(config.eval.resize);
-    let crop = match (args.crop, args.resize) {
-        (Some(crop), _) => crop,
-        (None, Some(0)) => 0,
-        (None, _) => config.eval.crop,
-    };
-    let embedding = Embedding {
-        dataset: open(&args.data, &roots)?,
-        transform: EvalTransform {
-            resize,
-            crop,
-            mean: config.views.mean,
-            std: config.views.std,
-            interpolation: config.views.interpolation,
-        },
-        batch_size: config.eval.batch_size,
-        threads: loader_threads(config.data.threads),
-        tokens: args.tokens,
-    };
-    let watcher = Watcher::new(global.quiet)?;
-    let count = embed(&mut base, &embedding, &args.out, &watcher)?;
-    watcher.finish();
-    anstream::println!("{count} images: {}", args.out.display());
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,84 +1,103 @@
-//! `hssl pretrain`.
+//! `hssl pretrain`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use clap::Args;
 use hssl_engine::run::RunFolder;
 use hssl_engine::train::{Ending, Job, pretrain};
 
-use crate::Global;
-use crate::session::{Session, limit_threads};
-use crate::watch::Watcher;
+use crate::options::Sets;
+use crate::progress::{INTERRUPTED, Progress};
+use crate::session::{Session, run_folder, use_threads};
 
-/// Exit code of a run that a signal stopped, as shells expect it.
-const INTERRUPTED: u8 = 130;
-
-/// Train a composition of backbone, heads and objective.
-#[derive(Debug, clap::Args)]
+/// Train a backbone without labels
+///
+/// Ctrl-C and SIGTERM finish the step, save and exit; --resume goes on bit for bit.
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl pretrain configs/quick.toml
-  hssl pretrain configs/cifar10.toml --set hssl.supervision=none --set train.seed=1 --out runs/plain-1
-  hssl pretrain configs/cifar10.toml --out runs/plain-1 --resume")]
-pub struct Args {
-    /// Configuration file; or the folder of a run, with --resume.
+  hssl pretrain configs/quick.toml --set train.epochs=20 --set heads.aux.depth=1 --out runs/a
+  hssl pretrain configs/quick.toml --out runs/a --resume
+  hssl pretrain runs/a --resume")]
+pub struct Pretrain {
+    /// Configuration file, or with --resume the folder of a run
     config: PathBuf,
-    /// Change a value: dotted key and TOML value.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Folder of the run.
-    #[arg(long)]
+    #[command(flatten)]
+    sets: Sets,
+    /// Run folder; without it, `out` of the configuration, then a new folder below runs/
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run from its last checkpoint.
+    /// Continue the run in the run folder, by the configuration it was started with; start it if
+    /// there is none yet
     #[arg(long)]
     resume: bool,
 }
 
-/// Trains.
-pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let beside = if args.config.is_dir() { Some(args.config.as_path()) } else { args.config.parent() };
-    let session = Session::open(global, beside)?;
-    let chosen = session.choose(&args.config, &args.sets)?;
-    let resolved = &chosen.resolved;
-    for warning in &resolved.warnings {
-        tracing::warn!("{warning}");
-    }
-    let folder = match (&chosen.run, &args.out) {
-        (Some(run), None) if args.resume => run.clone(),
-        (Some(run), None) => bail!(
-            "{} is a run; add --resume to continue it, or --out for a new run of its configuration",
-            run.path().display()
-        ),
-        (_, out) => {
-            if args.resume && out.is_none() && resolved.config.out.is_none() {
-                bail!("--resume: which run? give its folder in place of the configuration, or --out");
+impl Pretrain {
+    pub fn run(self, session: &Session) -> Result<ExitCode> {
+        let plugins = session.plugins(Some(&self.config))?;
+        let asked = run_folder(&self.config);
+        if let Some(run) = asked.as_ref().filter(|_| !self.resume && self.out.is_none()) {
+            anyhow::bail!(
+                "{} is a run; add --resume to continue it, or --out DIR to start another with its \
+                 configuration",
+                run.path().display()
+            );
+        }
+        let mut resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
+        let folder = match (&self.out, asked) {
+            (None, Some(run)) => run,
+            (out, _) => RunFolder::for_new(&resolved.config, out.as_deref()),
+        };
+        if self.resume && folder.config().is_file() && folder.path() != self.config {
+            resolved = session.resolve(folder.path(), &self.sets.sets, &plugins)?;
+        }
+        use_threads(&resolved);
+        let job = Job {
+            config: &resolved.config,
+            text: &resolved.to_toml()?,
+            roots: &session.roots(Some(&resolved)),
+            registry: &plugins,
+            folder: folder.clone(),
+            resume: self.resume,
+        };
+        let progress = Progress::new(session).listen()?;
+        let ending = pretrain(&job, &progress)?;
+        progress.finish();
+        let path = quoted(folder.path());
+        match ending {
+            Ending::Finished => {
+                anstream::println!("run       {}", folder.path().display());
+                anstream::println!("backbone  {}", folder.backbone().display());
+                anstream::println!("evaluate  hssl eval {path}");
+                Ok(ExitCode::SUCCESS)
             }
-            RunFolder::for_new(&resolved.config, out.as_deref())
+            Ending::Interrupted => {
+                anstream::println!("stopped and saved; resume with: hssl pretrain {path} --resume");
+                Ok(ExitCode::from(INTERRUPTED))
+            }
         }
-    };
-    limit_threads(resolved.config.train.threads)?;
-    let text = resolved.to_toml()?;
-    let roots = session.roots(resolved);
-    let watcher = Watcher::new(global.quiet)?;
-    let job = Job {
-        config: &resolved.config,
-        text: &text,
-        roots: &roots,
-        registry: &session.registry,
-        folder: folder.clone(),
-        resume: args.resume,
-    };
-    let ending = pretrain(&job, &watcher);
-    watcher.finish();
-    let shown = folder.path().display();
-    match ending? {
-        Ending::Finished => {
-            anstream::println!("finished: {shown}\nevaluate: hssl eval {shown}");
-            Ok(ExitCode::SUCCESS)
-        }
-        Ending::Interrupted => {
-            anstream::println!("stopped and saved: {shown}\nresume: hssl pretrain {shown} --resume");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_split_them() {
+        let quote = |path: &str| quoted(path.as_ref());
+        assert_eq!(quote("runs/a-1"), "runs/a-1");
+        assert_eq!(quote("my runs"), "'my runs'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
     }
 }

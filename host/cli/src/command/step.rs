@@ -1,88 +1,97 @@
-//! `hssl step`.
+//! `hssl step`
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use hssl_datasets::{Loader, LoaderOptions, open};
+use anyhow::{Context, Result};
+use clap::Args;
+use hssl_datasets::{Batch, Loader, LoaderOptions, Roots, open};
+use hssl_engine::checkpoint::read_tensors;
 use hssl_engine::component::StepInfo;
+use hssl_engine::config::RunConfig;
 use hssl_engine::device;
+use hssl_engine::train::bench::synthetic_views;
 use hssl_engine::train::{Learner, Schedules, batches, dump};
 
-use crate::Global;
-use crate::session::{Session, limit_threads};
+use crate::options::Sets;
+use crate::session::{Session, use_threads};
 
-/// Do one training step and write everything that went in and came out.
-#[derive(Debug, clap::Args)]
+/// Do one training step and write everything that goes in and comes out
+///
+/// The file holds `input.global` [G, B, 3, H, W], `input.local`, `mask`, `student.*`, `teacher.*` and
+/// `state.*` before the step, `loss.total` and its terms, `grad.*` before clipping, and `updated.*`
+/// after it. --load takes inputs, masks and parameters from such a file, so that another framework
+/// can set them; a file that brings inputs makes the configured images unnecessary.
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl step configs/quick.toml --dump step.safetensors
-  hssl step configs/quick.toml --load step.safetensors --dump again.safetensors
-
-The file holds input.global [G, B, 3, H, W], input.local, mask, student.*, teacher.* and state.* (before
-the step), loss.total and its terms, grad.* (before clipping) and updated.* (after the step). --load
-takes inputs, masks and parameters from such a file, so that another framework can set them.")]
-pub struct Args {
-    /// Configuration file.
+  hssl step configs/quick.toml --load theirs.safetensors --dump ours.safetensors")]
+pub struct Step {
+    /// Configuration file, or the folder of a run
     config: PathBuf,
-    /// Take inputs, masks and parameters from this file.
-    #[arg(long)]
+    #[command(flatten)]
+    sets: Sets,
+    /// Take inputs, masks and parameters from such a file, as far as it has them
+    #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
-    /// The file to write.
-    #[arg(long)]
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
     dump: PathBuf,
-    /// Which optimizer step it is, for schedules and temperatures.
-    #[arg(long, default_value_t = 0)]
+    /// The optimizer step that schedules, temperatures and the batch are of, from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
     at: usize,
-    /// Change a value of the configuration.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
 }
 
-/// Steps.
-pub fn run(args: &Args, global: &Global) -> Result<ExitCode> {
-    let session = Session::open(global, args.config.parent())?;
-    let chosen = session.choose(&args.config, &args.sets)?;
-    let config = &chosen.resolved.config;
-    limit_threads(config.train.threads)?;
-    let device = device::select(&config.train.device)?;
-    let dataset = open(&config.data.train, &session.roots(&chosen.resolved))?;
-    let steps_per_epoch = dataset.len() / config.train.batch_size.max(1);
-    if steps_per_epoch == 0 {
-        bail!(
-            "train.batch_size {} is more than the {} images of {}; lower train.batch_size",
-            config.train.batch_size,
-            dataset.len(),
-            config.data.train
+impl Step {
+    pub fn run(self, session: &Session) -> Result<ExitCode> {
+        let plugins = session.plugins(Some(&self.config))?;
+        let resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
+        use_threads(&resolved);
+        let config = &resolved.config;
+        let device = device::select(&config.train.device)?;
+        let brings_inputs = match &self.load {
+            Some(file) => read_tensors(file, &device)?.contains_key("input.global"),
+            None => false,
+        };
+        let (mut views, steps_per_epoch) = if brings_inputs {
+            (synthetic_views(config, &device)?, 1)
+        } else {
+            let (batch, steps) = self.batch(config, &session.roots(Some(&resolved)))?;
+            (batches::views(batch, &device)?, steps)
+        };
+        let mut learner = Learner::build(config, &plugins, &device)?;
+        if let Some(file) = &self.load {
+            dump::load(file, &learner, &mut views)?;
+        }
+        let info = StepInfo {
+            epoch: self.at / steps_per_epoch,
+            epochs: config.train.epochs,
+            step: self.at,
+            steps_per_epoch,
+            log: true,
+        };
+        let rates = Schedules::new(config, steps_per_epoch).at(self.at);
+        let loss = dump::step(&mut learner, &views, &info, rates, &self.dump)?;
+        anstream::println!(
+            "{}  loss {loss:.6}, lr {:.3e}, weight decay {:.3e}, teacher momentum {:.6}",
+            self.dump.display(),
+            rates.lr,
+            rates.weight_decay,
+            rates.momentum_teacher
         );
+        Ok(ExitCode::SUCCESS)
     }
-    let epoch = args.at / steps_per_epoch;
-    let mut options =
-        LoaderOptions::training(config.train.batch_size, config.train.seed, epoch as u64);
-    options.start_batch = args.at % steps_per_epoch;
-    let transform = std::sync::Arc::new(config.views.clone());
-    let Some(batch) = Loader::start(dataset, transform, options)?.next() else {
-        bail!("{}: no batch", config.data.train);
-    };
-    let mut learner = Learner::build(config, &session.registry, &device)?;
-    let mut views = batches::views(batch?, &device)?;
-    if let Some(path) = &args.load {
-        dump::load(path, &learner, &mut views)?;
+
+    /// The batch of the step, and how many steps an epoch has.
+    fn batch(&self, config: &RunConfig, roots: &Roots) -> Result<(Batch, usize)> {
+        let images = open(&config.data.train, roots)?;
+        let steps = (images.len() / config.train.batch_size).max(1);
+        let epoch = (self.at / steps) as u64;
+        let mut options =
+            LoaderOptions::training(config.train.batch_size, config.train.seed, epoch);
+        options.start_batch = self.at % steps;
+        let views = std::sync::Arc::new(config.views.clone());
+        let mut loader = Loader::start(images, views, options)?;
+        Ok((loader.next().context("the data set gives no batch")??, steps))
     }
-    let info = StepInfo {
-        epoch,
-        epochs: config.train.epochs,
-        step: args.at,
-        steps_per_epoch,
-        log: true,
-    };
-    let rates = Schedules::new(config, steps_per_epoch).at(args.at);
-    let loss = dump::step(&mut learner, &views, &info, rates, &args.dump)?;
-    anstream::println!(
-        "loss {loss:.6}, lr {:.3e}, weight decay {:.3e}, teacher momentum {:.6}: {}",
-        rates.lr,
-        rates.weight_decay,
-        rates.momentum_teacher,
-        args.dump.display()
-    );
-    Ok(ExitCode::SUCCESS)
 }

@@ -195,7 +195,8 @@ fn optimisation(train: &TrainConfig, problems: &mut Vec<Problem>) {
 fn device(device: &str, problems: &mut Vec<Problem>) {
     let numbered = device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
     if !matches!(device, "auto" | "cpu" | "cuda") && !numbered {
-        let message = format!("is \"{device}\"; expected \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"");
+        let message =
+            format!("is \"{device}\"; expected \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"");
         problems.push(Problem::error("train.device", message));
     }
 }

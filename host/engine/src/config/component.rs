@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::layer::{Merged, at, join, sections};
 use super::validate::target;
 use super::{Origin, Problem};
+use crate::plugin::Registry;
 
 /// The components there are; the plugin registry knows them.
 pub trait Recipes {
@@ -24,6 +25,20 @@ pub trait Recipes {
         kind: Kind,
         name: &str,
     ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+impl Recipes for Registry {
+    fn recipe(&self, objective: &str) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.component(Kind::Objective, objective)?.manifest.recipe.clone())
+    }
+
+    fn schema(
+        &self,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.component(kind, name)?.manifest.config.clone())
+    }
 }
 
 /// A component that a configuration names.

@@ -99,8 +99,7 @@ fn hoist(component: &ComponentManifest, definitions: &mut Map<String, Value>) ->
     rename(&mut schema, &prefix);
     let Value::Object(table) = &mut schema else { return schema };
     if let Some(Value::Object(own)) = table.remove("$defs") {
-        definitions
-            .extend(own.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
+        definitions.extend(own.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
     }
     table.remove("$schema");
     table.remove("required");

@@ -75,6 +75,16 @@ pub(super) fn parse(text: &str, path: &Path, folder: &Path) -> Result<(Layer, Ve
     Ok((layer, extends))
 }
 
+/// The layer of a suite: a file with a table for each evaluation.
+pub(super) fn suite(path: &Path) -> Result<Layer> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Read {
+        chain: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let (layer, _) = parse(&text, path, Path::new(""))?;
+    Ok(layer.into_evaluations())
+}
+
 fn names(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(name) => Some(vec![name.clone()]),

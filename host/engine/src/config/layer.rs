@@ -102,6 +102,16 @@ impl Layer {
         self.clears.extend(COMPONENT_TABLES.map(str::to_owned));
     }
 
+    /// Takes the values for a table of evaluations that replaces the one below.
+    pub(super) fn into_evaluations(self) -> Self {
+        let table = COMPONENT_TABLES[1];
+        let mut layer = Self::new(Map::new(), self.fallback.clone());
+        layer.assign(table, Value::Object(self.values), self.fallback);
+        layer.clears = vec![table.to_owned()];
+        layer.origins = self.origins.into_iter().map(|(key, at)| (join(table, &key), at)).collect();
+        layer
+    }
+
     /// Makes the relative paths among the values absolute, starting at `folder`.
     pub(super) fn start_paths_at(&mut self, folder: &Path) {
         let rebase = |value: &mut Value, absolute: &dyn Fn(&str) -> String| {

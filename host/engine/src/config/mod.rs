@@ -30,5 +30,5 @@ pub use document::document;
 pub use error::{Error, Result};
 pub use origin::Origin;
 pub use problem::{Problem, Severity};
-pub use resolve::{Resolved, from_toml, load, load_with};
+pub use resolve::{Base, Resolved, Sources, from_toml, load, resolve};
 pub use schema::*;

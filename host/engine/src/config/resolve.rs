@@ -69,60 +69,100 @@ impl Resolved {
     }
 }
 
+/// What a configuration is resolved from.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The lowest of the user's layers.
+    pub base: Base<'a>,
+    /// A file with a table for each evaluation; they replace those below.
+    pub suite: Option<&'a Path>,
+    /// `--set` options.
+    pub sets: &'a [String],
+}
+
+/// The lowest of the user's layers.
+#[derive(Clone, Copy, Debug)]
+pub enum Base<'a> {
+    /// A configuration file; `HSSL_*` variables lie on top of it and of the suite.
+    File(&'a Path),
+    /// A run's own `config.toml`, as [`Resolved::to_toml`] wrote it. Its values stand as they are;
+    /// only keys that it lacks, because they are newer than the run, get their defaults.
+    Stored {
+        /// The file's text.
+        text: &'a str,
+        /// The run's folder.
+        folder: &'a Path,
+    },
+}
+
 /// Resolves the file at `path`, this process's `HSSL_*` variables and the `--set` options `sets`.
 ///
 /// # Errors
 /// [`Error::Invalid`] with every problem of the values, and one error for a file or an option that
 /// cannot be read.
 pub fn load(path: &Path, sets: &[String], recipes: &dyn Recipes) -> Result<Resolved> {
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    load_with(path, sets, variables, recipes)
+    resolve(&Sources { base: Base::File(path), suite: None, sets }, recipes)
 }
 
-/// [`load`] with other environment variables.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_with(
-    path: &Path,
-    sets: &[String],
-    variables: impl IntoIterator<Item = (String, String)>,
-    recipes: &dyn Recipes,
-) -> Result<Resolved> {
-    let mut layers = file::layers(path)?;
-    // What is typed in a shell starts at the shell's folder.
-    let here = std::env::current_dir().unwrap_or_default();
-    for mut layer in [environment::layer(variables)?, setting::layer(sets)?] {
-        layer.start_paths_at(&here);
-        layers.push(layer);
-    }
-    let parent = path.parent().unwrap_or(Path::new(""));
-    resolve(layers, &here.join(parent), recipes)
-}
-
-/// Reads a run's own `config.toml` back, as [`Resolved::to_toml`] wrote it, with `sets` on top.
-///
-/// Its values stand as they are; only keys that it lacks, because they are newer than the run, get
-/// their defaults. Relative paths start at `base_dir`.
+/// Reads a run's own configuration back, with `sets` on top; see [`Base::Stored`].
 ///
 /// # Errors
 /// As [`load`].
 pub fn from_toml(
     text: &str,
-    base_dir: &Path,
+    folder: &Path,
     sets: &[String],
     recipes: &dyn Recipes,
 ) -> Result<Resolved> {
-    let (mut stored, _) = file::parse(text, &base_dir.join("config.toml"), base_dir)?;
-    // Components that defaults or recipe have gained since are not this run's.
-    stored.clear_components();
-    let mut settings = setting::layer(sets)?;
-    settings.start_paths_at(&std::env::current_dir().unwrap_or_default());
-    resolve(vec![stored, settings], base_dir, recipes)
+    resolve(&Sources { base: Base::Stored { text, folder }, suite: None, sets }, recipes)
 }
 
-fn resolve(layers: Vec<Layer>, base_dir: &Path, recipes: &dyn Recipes) -> Result<Resolved> {
+/// Resolves any sources.
+///
+/// # Errors
+/// As [`load`].
+pub fn resolve(sources: &Sources<'_>, recipes: &dyn Recipes) -> Result<Resolved> {
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    resolve_with(sources, variables, recipes)
+}
+
+/// [`resolve`] with other environment variables.
+pub(super) fn resolve_with(
+    sources: &Sources<'_>,
+    variables: impl IntoIterator<Item = (String, String)>,
+    recipes: &dyn Recipes,
+) -> Result<Resolved> {
+    // What is typed in a shell starts at the shell's folder.
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut layers = match sources.base {
+        Base::File(path) => file::layers(path)?,
+        Base::Stored { text, folder } => {
+            let (mut stored, _) = file::parse(text, &folder.join("config.toml"), folder)?;
+            // Components that defaults or recipe have gained since are not this run's.
+            stored.clear_components();
+            vec![stored]
+        }
+    };
+    if let Some(suite) = sources.suite {
+        layers.push(file::suite(suite)?);
+    }
+    let base_dir = match sources.base {
+        Base::File(path) => {
+            let mut typed = environment::layer(variables)?;
+            typed.start_paths_at(&here);
+            layers.push(typed);
+            here.join(path.parent().unwrap_or(Path::new("")))
+        }
+        Base::Stored { folder, .. } => folder.to_owned(),
+    };
+    let mut typed = setting::layer(sources.sets)?;
+    typed.start_paths_at(&here);
+    layers.push(typed);
+    compose(layers, &base_dir, recipes)
+}
+
+fn compose(layers: Vec<Layer>, base_dir: &Path, recipes: &dyn Recipes) -> Result<Resolved> {
     let mut problems = Vec::new();
     let mut below = vec![defaults()];
     let users = Merged::of(&layers);

@@ -59,7 +59,9 @@ impl Plugins {
             component(
                 Kind::Objective,
                 "dino",
-                options(json!({ "out_dim": size, "student_temp": { "type": "number", "exclusiveMinimum": 0 } })),
+                options(
+                    json!({ "out_dim": size, "student_temp": { "type": "number", "exclusiveMinimum": 0 } }),
+                ),
                 json!({ "train": { "lr": 0.002, "clip_grad": 1.0, "warmup_epochs": 5 } }),
             ),
             component(Kind::Evaluator, "knn", options(json!({})), Value::Null),
@@ -114,7 +116,9 @@ impl Folder {
     fn load_with(&self, sets: &[&str], variables: &[(&str, &str)]) -> super::Result<Resolved> {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        load_with(&self.path("run.toml"), &sets, variables, &Plugins)
+        let path = self.path("run.toml");
+        let sources = Sources { base: Base::File(&path), suite: None, sets: &sets };
+        resolve::resolve_with(&sources, variables, &Plugins)
     }
 }
 
@@ -138,10 +142,13 @@ fn each_layer_wins_over_those_below_and_is_named_as_the_origin() {
         ("base/a.toml", "[train]\nclip_grad = 2.0\nmin_lr = 2.0\nweight_decay = 2.0\nseed = 2"),
         (
             "run.toml",
-            &format!("extends = \"base/a.toml\"\n{SMALL}\n[train]\nmin_lr = 3.0\nweight_decay = 3.0\nseed = 3"),
+            &format!(
+                "extends = \"base/a.toml\"\n{SMALL}\n[train]\nmin_lr = 3.0\nweight_decay = 3.0\nseed = 3"
+            ),
         ),
     ]);
-    let variables = [("HSSL_TRAIN__WEIGHT_DECAY", "4.0"), ("HSSL_TRAIN__SEED", "4"), ("HSSL_DATA", "/data")];
+    let variables =
+        [("HSSL_TRAIN__WEIGHT_DECAY", "4.0"), ("HSSL_TRAIN__SEED", "4"), ("HSSL_DATA", "/data")];
     let resolved = folder.load_with(&["train.seed=5"], &variables).unwrap();
     let train = &resolved.config.train;
     let (base, run) = (folder.path("base/a.toml"), folder.path("run.toml"));
@@ -366,13 +373,25 @@ fn a_runs_own_configuration_reads_back_as_it_was() {
         serde_json::to_value(&first.config).unwrap()
     );
     // A key that is newer than the run.
-    let older: String = text.lines().filter(|line| !line.starts_with("beta2")).fold(
-        String::new(),
-        |text, line| text + line + "\n",
-    );
+    let older: String = text
+        .lines()
+        .filter(|line| !line.starts_with("beta2"))
+        .fold(String::new(), |text, line| text + line + "\n");
     let again = from_toml(&older, Path::new("/runs/one"), &[], &Plugins).unwrap();
     assert_eq!(again.config.train.beta2, 0.999);
     assert_eq!(again.config.train.clip_grad, 0.25);
+}
+
+#[test]
+fn a_suite_replaces_the_evaluations_and_is_checked() {
+    let folder = Folder::with(&[("run.toml", SMALL), ("suite.toml", "[near]\nplugin = \"knn\"")]);
+    let (path, suite) = (folder.path("run.toml"), folder.path("suite.toml"));
+    let sources = Sources { base: Base::File(&path), suite: Some(&suite), sets: &[] };
+    let eval = resolve::resolve_with(&sources, [], &Plugins).unwrap().config.eval;
+    assert_eq!(eval.evaluators.keys().collect::<Vec<_>>(), ["near"]);
+    fs::write(&suite, "[near]\nplugin = \"knn\"\nk = 5").unwrap();
+    let error = resolve::resolve_with(&sources, [], &Plugins).unwrap_err().to_string();
+    assert_says(&error, &["suite.toml:3: `eval.evaluators.near.k`: unknown key"]);
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! The program as a user runs it: exit codes, words, files.
+
+mod config;
+mod data;
+mod harness;
+mod plugin;
+mod run;
+mod terminal;

@@ -76,11 +76,11 @@ pub fn adjust_hue(image: &mut Image, shift: f32) {
                 for (at, pixel) in block.chunks_exact(3).enumerate() {
                     (planes[0][at], planes[1][at], planes[2][at]) = (pixel[0], pixel[1], pixel[2]);
                 }
-                for at in 0..BLOCK {
-                    let (r, g, b) = (planes[0][at], planes[1][at], planes[2][at]);
-                    let (h, s, v) = rgb_to_hsv(r, g, b);
-                    let turned = ((h as i32 + shift) & 0xff) as f64;
-                    (planes[0][at], planes[1][at], planes[2][at]) = hsv_to_rgb(turned, s, v);
+                let [red, green, blue] = &mut planes;
+                for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+                    let (h, s, v) = rgb_to_hsv(*r, *g, *b);
+                    let turned = f64::from((h as i32 + shift) & 0xff);
+                    (*r, *g, *b) = hsv_to_rgb(turned, s, v);
                 }
                 for (at, pixel) in block.chunks_exact_mut(3).enumerate() {
                     pixel.copy_from_slice(&[planes[0][at], planes[1][at], planes[2][at]]);
@@ -141,7 +141,10 @@ fn hsv_to_rgb(h: f64, s: f64, v: f64) -> (u8, u8, u8) {
     let v = whole(v);
     let pick = |levels: [u32; 6]| {
         let mut picked = levels[0];
-        // Hue 255 is a whole turn: sector 6 is sector 0.
+        // Hue 255 is a whole turn: sector 6 is sector 0. Indexed, since written out or over an
+        // iterator it compiles to jumps, which keep the block scalar: 1,800 instead of 220 us for
+        // 224x224.
+        #[allow(clippy::needless_range_loop)]
         for number in 1..6 {
             picked = if sector == number as f64 { levels[number] } else { picked };
         }

@@ -2,8 +2,9 @@
 
 mod kernel;
 
-use super::broadcast::{promote, reduce_to, shape, wide};
+use super::broadcast::{promote, reduce_to, shape};
 use super::matmul::{operands, product};
+use super::precision::wide;
 use super::precision::wide_type;
 use super::softmax;
 use crate::{Array, DType, Error, Result, Tensor, cpu, mode, tape};

@@ -1,8 +1,8 @@
 //! Cross-entropy against class labels.
 
-use super::broadcast::wide;
 use super::log_softmax::log_sum_exp;
 use super::precision::result_type;
+use super::precision::wide;
 use crate::cpu::row::{map_rows, reduce_rows, sums};
 use crate::cpu::{self, Acc, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, tape, with_real};

@@ -1,6 +1,6 @@
 //! Scaling to unit length: x / max(||x||_2, eps).
 
-use super::broadcast::wide;
+use super::precision::wide;
 use super::precision::{result_type, with_result};
 use super::shape;
 use crate::cpu::row::{map_rows, reduce_rows, sums, sums2, zip_rows};

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::broadcast::wide;
+use super::precision::wide;
 use super::precision::{result_type, with_result};
 use crate::cpu::row::{sums, sums3};
 use crate::cpu::{self, Acc, Elements, Real};

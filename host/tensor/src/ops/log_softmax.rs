@@ -1,6 +1,6 @@
 //! Logarithm of the softmax: x - log(sum(e^x)).
 
-use super::broadcast::wide;
+use super::precision::wide;
 use super::precision::{result_type, with_result};
 use super::shape;
 use crate::cpu::row::{largest, map_rows, sums, zip_rows};

@@ -20,6 +20,11 @@ pub(crate) fn wide_type(x: &Array) -> DType {
     if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
+/// The values in the type in which they are computed with: half types as f32.
+pub(crate) fn wide(x: &Array) -> Result<Array> {
+    Ok(x.to_dtype(wide_type(x))?)
+}
+
 /// Runs `$body` with `$from` and `$to` bound to the element types of the input and the result that
 /// [`result_type`] allows together.
 macro_rules! with_result {

@@ -1,8 +1,8 @@
 //! Cross-entropy against a distribution: distillation's loss (Caron et al., 2021, equation 2).
 
-use super::broadcast::wide;
 use super::log_softmax::log_sum_exp;
 use super::precision::result_type;
+use super::precision::wide;
 use crate::cpu::row::{reduce_rows2, sums2, zip_rows};
 use crate::cpu::{self, Acc, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, tape};

@@ -1,6 +1,6 @@
 //! Weight normalisation (Salimans and Kingma, 2016): direction and length of each row apart.
 
-use super::broadcast::wide;
+use super::precision::wide;
 use super::precision::{result_type, wide_type, with_result};
 use crate::cpu::row::{map_rows, reduce_rows, reduce_rows2, sums, sums2, zip_rows};
 use crate::cpu::{self, Elements, Real};

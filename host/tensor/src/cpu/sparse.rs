@@ -86,11 +86,16 @@ impl Sparse {
             let per_task = super::grain(inner);
             let run = |(task, output): (usize, &mut [O])| {
                 let mut sums = vec![I::Acc::ZERO; STRETCH.min(inner)];
-                for (index, output) in output.chunks_mut(inner).enumerate() {
-                    let row = task * per_task + index;
-                    let x = &x[row / rows.len() * size * inner..][..size * inner];
-                    combine(&rows[row % rows.len()], x, output, &mut sums);
-                }
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (index, output) in output.chunks_mut(inner).enumerate() {
+                            let row = task * per_task + index;
+                            let x = &x[row / rows.len() * size * inner..][..size * inner];
+                            combine(&rows[row % rows.len()], x, output, &mut sums);
+                        }
+                    },
+                );
             };
             output.par_chunks_mut(per_task * inner).enumerate().for_each(run);
         })?;
@@ -102,6 +107,7 @@ impl Sparse {
 const STRETCH: usize = 1024;
 
 /// output = sum of weight * x\[start..\] over the pairs (start, weight).
+#[inline(always)]
 fn combine<I: Real, O: Real<Acc = I::Acc>>(
     pairs: &[(usize, I::Acc)],
     x: &[I],
@@ -118,24 +124,11 @@ fn combine<I: Real, O: Real<Acc = I::Acc>>(
     }
     for (stretch, output) in output.chunks_mut(STRETCH).enumerate() {
         let sums = &mut sums[..output.len()];
-        vectorized(
-            #[inline(always)]
-            || {
-                let mut first = true;
-                for (start, weight) in pairs {
-                    let x = &x[start + stretch * STRETCH..][..sums.len()];
-                    if first {
-                        sums.iter_mut().zip(x).for_each(|(sum, x)| *sum = x.acc() * *weight);
-                    } else {
-                        sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.acc() * *weight);
-                    }
-                    first = false;
-                }
-                if first {
-                    sums.fill(I::Acc::ZERO);
-                }
-                output.iter_mut().zip(&*sums).for_each(|(slot, sum)| *slot = O::round(*sum));
-            },
-        );
+        sums.fill(I::Acc::ZERO);
+        for (start, weight) in pairs {
+            let x = &x[start + stretch * STRETCH..][..sums.len()];
+            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.acc() * *weight);
+        }
+        output.iter_mut().zip(&*sums).for_each(|(slot, sum)| *slot = O::round(*sum));
     }
 }

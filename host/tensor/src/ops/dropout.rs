@@ -41,13 +41,12 @@ enum Kept {
 impl Mask {
     /// Draws for `count` stretches of an array like `like`.
     pub(crate) fn draw(count: usize, span: usize, p: f64, like: &Array) -> Result<Self> {
-        let draws = random::uniform(count);
-        let threshold = p as f32;
+        let kept = random::kept(count, p as f32);
         let kept = if cpu::is_native(like) {
-            Kept::Native(draws.into_iter().map(|draw| u8::from(draw >= threshold)).collect())
+            Kept::Native(kept)
         } else {
-            let kept = draws.into_iter().map(|draw| f32::from(u8::from(draw >= threshold)));
-            Kept::Portable(Array::from_vec(kept.collect::<Vec<f32>>(), (count, 1), like.device())?)
+            let kept = Array::from_vec(kept, (count, 1), like.device())?;
+            Kept::Portable(kept.to_dtype(DType::F32)?)
         };
         Ok(Self { kept, span, scale: 1.0 / (1.0 - p) })
     }

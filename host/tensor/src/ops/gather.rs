@@ -91,9 +91,9 @@ pub(crate) fn put(grad: &Array, index: &Array, dims: &[usize], dim: usize) -> Re
         let zeros = Array::zeros(shape.as_slice(), wide.dtype(), wide.device())?;
         zeros.scatter_add(&index.contiguous()?, &wide.contiguous()?, dim)?
     };
-    for axis in 0..dims.len() {
-        if sum.dims()[axis] < dims[axis] {
-            sum = sum.pad_with_zeros(axis, 0, dims[axis] - sum.dims()[axis])?;
+    for (axis, size) in dims.iter().enumerate() {
+        if sum.dims()[axis] < *size {
+            sum = sum.pad_with_zeros(axis, 0, size - sum.dims()[axis])?;
         }
     }
     Ok(sum.to_dtype(grad.dtype())?)

@@ -38,7 +38,7 @@ fn resolve(dims: &[usize], shape: &[i64]) -> Result<Vec<usize>> {
     }
     let mut resolved: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
     match inferred {
-        Some(axis) if known > 0 && count % known == 0 => resolved[axis] = count / known,
+        Some(axis) if known > 0 && count.is_multiple_of(known) => resolved[axis] = count / known,
         None if known == count => {}
         _ => return Err(refuse()),
     }

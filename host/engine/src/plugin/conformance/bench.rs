@@ -85,8 +85,8 @@ impl Bench {
             };
             self.stores.create(&request, SEED, &Device::Cpu)
         };
-        let (weight, token) =
-            (parameter("weight", vec![WIDTH, 3])?, parameter("token", vec![WIDTH])?);
+        let weight = parameter("weight", vec![WIDTH, 3])?;
+        let token = mask.map(|_| parameter("token", vec![WIDTH])).transpose()?;
         let dims = images.dims();
         let (batch, stride) = (dims[0] as i64, STRIDE as i64);
         let (rows, columns) = (dims[2] as i64 / stride, dims[3] as i64 / stride);
@@ -94,11 +94,11 @@ impl Bench {
         let cells = ops::permute(images, &[0, 2, 3, 1])?;
         let cells = ops::reshape(&cells, &[batch, rows, stride, columns, stride, 3])?;
         let mut map = ops::linear(&ops::mean(&cells, &[2, 4], false)?, &weight, None)?;
-        if let Some(mask) = mask {
+        if let (Some(mask), Some(token)) = (mask, &token) {
             let mask = ops::reshape(mask, &[batch, rows, columns, 1])?;
             let masked = ops::cast(&mask, DType::F32)?;
             let seen = ops::affine(&masked, -1.0, 1.0)?;
-            map = ops::add(&ops::mul(&map, &seen)?, &ops::mul(&masked, &token)?)?;
+            map = ops::add(&ops::mul(&map, &seen)?, &ops::mul(&masked, token)?)?;
         }
         let normed = ops::layer_norm(&map, None, None, EPS)?;
         let image = ops::mean(&normed, &[1, 2], false)?;

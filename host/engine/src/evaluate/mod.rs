@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::events::Observer;
 use crate::network::Network;
 use crate::plugin::{Registry, instantiate};
-use services::EvaluationServices;
+pub(crate) use services::{EvaluationServices, FeatureSource};
 
 /// The two parts of an evaluation's data and how images become inputs.
 #[derive(Clone)]

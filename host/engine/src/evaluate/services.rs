@@ -8,16 +8,35 @@ use hssl_plugin_api::{self as api};
 use hssl_tensor::optim::{AdamW, Group, Lars, Optimizer, Sgd};
 use hssl_tensor::{Device, backward, random};
 
-use super::Encoder;
+use super::{Encoded, Encoder};
 use crate::error::{Error, Result};
 use crate::events::{Event, Observer};
 use crate::network::{assign, unavailable};
 use crate::parameters::Store;
 use crate::plugin::{Services, export, import, log_line};
 
+/// Where an evaluation's features come from.
+pub(crate) trait FeatureSource {
+    /// The features that were asked for.
+    fn features(&mut self, asked: &FeatureRequest, observer: &dyn Observer) -> Result<Encoded>;
+
+    /// Where they lie.
+    fn device(&self) -> &Device;
+}
+
+impl FeatureSource for Encoder<'_> {
+    fn features(&mut self, asked: &FeatureRequest, observer: &dyn Observer) -> Result<Encoded> {
+        Encoder::features(self, asked, observer)
+    }
+
+    fn device(&self) -> &Device {
+        Encoder::device(self)
+    }
+}
+
 /// Services of one evaluation; its parameters and optimizers end with it.
-pub(super) struct EvaluationServices<'e, 'n> {
-    encoder: &'e mut Encoder<'n>,
+pub(crate) struct EvaluationServices<'e> {
+    source: &'e mut dyn FeatureSource,
     observer: &'e dyn Observer,
     store: Store,
     optimizers: Vec<RunningOptimizer>,
@@ -30,20 +49,20 @@ struct RunningOptimizer {
     lrs: Vec<f64>,
 }
 
-impl<'e, 'n> EvaluationServices<'e, 'n> {
-    pub fn new(encoder: &'e mut Encoder<'n>, observer: &'e dyn Observer, seed: u64) -> Self {
-        Self { encoder, observer, store: Store::default(), optimizers: Vec::new(), seed }
+impl<'e> EvaluationServices<'e> {
+    pub fn new(source: &'e mut dyn FeatureSource, observer: &'e dyn Observer, seed: u64) -> Self {
+        Self { source, observer, store: Store::default(), optimizers: Vec::new(), seed }
     }
 
     pub fn device(&self) -> &Device {
-        self.encoder.device()
+        self.source.device()
     }
 
     fn serve(&mut self, service: u32, request: &Envelope) -> Result<Envelope> {
         match service {
             method::host::FEATURES => {
                 let asked: FeatureRequest = request.read()?;
-                let encoded = self.encoder.features(&asked, self.observer)?;
+                let encoded = self.source.features(&asked, self.observer)?;
                 Ok(Envelope::default()
                     .with("features", &export(&encoded.features))
                     .with("labels", &export(&encoded.labels)))
@@ -117,7 +136,7 @@ impl<'e, 'n> EvaluationServices<'e, 'n> {
     }
 }
 
-impl Services for EvaluationServices<'_, '_> {
+impl Services for EvaluationServices<'_> {
     fn call(&mut self, service: u32, request: Envelope) -> api::Result<Envelope> {
         self.serve(service, &request).map_err(|error| api::Error::Host(error.to_string()))
     }

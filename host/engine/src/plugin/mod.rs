@@ -6,6 +6,7 @@
 //! and only the one that is asked for, after its SHA-256 has been taken. A file that is refused stops
 //! nobody else: it is kept with its reason, and named when something it might offer is missing.
 
+mod conformance;
 mod descriptor;
 mod discovery;
 mod error;
@@ -15,9 +16,11 @@ mod instance;
 mod library;
 mod lock;
 mod registry;
+mod scaffold;
 mod services;
 mod trust;
 
+pub use conformance::{Check, Outcome, conformance};
 pub use discovery::{Location, Origin, PLUGIN_PATH_VARIABLE, SearchPath};
 pub use error::PluginError;
 pub use host_table::{Services, on_device};
@@ -27,4 +30,5 @@ pub use instance::{CallError, Instance};
 pub use library::{Component, LoadedPlugin, UsedPlugin};
 pub use lock::{Enforcement, LOCK_FILE, LockedPlugin, PluginLock};
 pub use registry::{Offer, Refusal, Registry};
+pub use scaffold::{ScaffoldError, scaffold};
 pub use services::{instantiate, log_line};

@@ -53,8 +53,9 @@ impl Folder {
 /// is left over goes to a line that readers skip.
 pub fn patched(key: &str, value: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(built("minimal")).unwrap();
-    let magic = hssl_plugin_api::abi::descriptor::MAGIC.as_bytes();
-    let start = find(&bytes, magic).expect("the descriptor is in the file");
+    // The magic alone also stands in the SDK's own code.
+    let head = format!("{}\ninterface ", hssl_plugin_api::abi::descriptor::MAGIC);
+    let start = find(&bytes, head.as_bytes()).expect("the descriptor is in the file");
     let from = start + find(&bytes[start..], format!("\n{key} ").as_bytes()).unwrap() + 1;
     let line = find(&bytes[from..], b"\n").unwrap();
     let new = format!("{key} {value}");

@@ -3,6 +3,7 @@
 mod fixtures;
 
 mod components;
+mod conformance;
 mod lock;
 mod panics;
 mod refusal;

@@ -74,7 +74,10 @@ fn no_shared_library() {
     refused(b"# notes on plugins\n", &["a text file of 19 bytes", "cdylib"]);
     refused(b"", &["an empty file", "cdylib"]);
     refused(&[0, 1, 2, 3, 0xff], &["5 bytes of no known format"]);
-    refused(b"!<arch>\n", &["a static archive"]);
+    refused(
+        b"!<arch>\nfirst.o/        0           0     0     644     0         `\n",
+        &["a static archive"],
+    );
 }
 
 #[test]

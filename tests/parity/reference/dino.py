@@ -60,12 +60,28 @@ def encode(crops, network, config, branches):
     return {branch: project(branch) for branch in branches}
 
 
-def loss(tensors, config, epoch):
-    """Total, the edges' terms, and the teacher's mean logits by branch.
+def assignment(rows, centre, temperature):
+    return ((rows - centre) / temperature).softmax(-1)
 
-    Every student crop v predicts the teacher's assignment of every global crop q other than v; a
-    term is the mean over these pairs and the batch.
-    """
+
+def prediction(rows, temperature):
+    return (rows / temperature).log_softmax(-1)
+
+
+def term(assignments, predictions):
+    """Every student crop v predicts the teacher's assignment of every global crop q other than v: the
+    mean cross-entropy over these pairs and the batch. (G, B, K) and (G + L, B, K)."""
+    pairs = [
+        -(q * v).sum(-1).mean()
+        for i, q in enumerate(assignments)
+        for j, v in enumerate(predictions)
+        if i != j
+    ]
+    return sum(pairs) / len(pairs)
+
+
+def loss(tensors, config, epoch):
+    """Total, the edges' terms, and the teacher's mean logits by branch."""
     graph = edges(config["hssl"], sorted(config.get("heads", {})))
     objective = config["objective"]
     sharp, soft = teacher_temperature(objective, epoch), objective.get("student_temp", 0.1)
@@ -74,7 +90,7 @@ def loss(tensors, config, epoch):
         targets = encode(
             tensors["input.global"], teacher, config, sorted({edge[0] for edge in graph}))
         assignments = {
-            branch: ((rows - tensors[f"state.center.{branch}"]) / sharp).softmax(-1)
+            branch: assignment(rows, tensors[f"state.center.{branch}"], sharp)
             for branch, rows in targets.items()
         }
     branches = sorted({edge[1] for edge in graph})
@@ -82,18 +98,12 @@ def loss(tensors, config, epoch):
     if "input.local" in tensors:
         views.append(encode(tensors["input.local"], student, config, branches))
     predictions = {
-        branch: torch.cat([view[branch] for view in views]).div(soft).log_softmax(-1)
+        branch: prediction(torch.cat([view[branch] for view in views]), soft)
         for branch in branches
     }
     parts = {}
     for source, target, _ in graph:
-        pairs = [
-            -(q * v).sum(-1).mean()
-            for i, q in enumerate(assignments[source])
-            for j, v in enumerate(predictions[target])
-            if i != j
-        ]
-        parts[f"{source}->{target}"] = sum(pairs) / len(pairs)
+        parts[f"{source}->{target}"] = term(assignments[source], predictions[target])
     weights = sum(weight for *_, weight in graph)
     share = weights if config["hssl"].get("branch_reduction", "mean") == "mean" else 1.0
     total = sum(parts[f"{a}->{b}"] * weight / share for a, b, weight in graph)

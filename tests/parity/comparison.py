@@ -31,11 +31,26 @@ class Report:
     def all_close(self, name, found, expected, tolerance):
         """Compares tensors by name; the line names the worst one. A name that only one side has is an
         error of 1."""
-        only = sorted(set(found) ^ set(expected))
-        if only:
-            self.checks.append(Check(name, 1.0, tolerance, f"only on one side: {', '.join(only[:4])}"))
+        errors = {key: relative_error(found[key], expected[key]) for key in set(found) & set(expected)}
+        self.worst(name, errors, set(found) ^ set(expected), tolerance)
+
+    def changes_close(self, name, before, found, expected, tolerance):
+        """Compares what a step made of tensors by how far it moved them: a step that moves nothing is
+        wrong by 1."""
+        errors = {}
+        for key in set(found) & set(expected):
+            # What hardly moves is compared by its own size, or rounding would be all there is.
+            floor = 1e-3 * expected[key].abs().max()
+            scale = (expected[key] - before[key].double()).abs().max().maximum(floor)
+            errors[key] = ((found[key].double() - expected[key]).abs().max() / scale).item()
+        self.worst(name, errors, set(found) ^ set(expected), tolerance)
+
+    def worst(self, name, errors, only, tolerance):
+        """One line for many errors."""
+        if only or not errors:
+            note = f"only on one side: {', '.join(sorted(only)[:4])}" if only else "nothing to compare"
+            self.checks.append(Check(name, 1.0, tolerance, note))
             return
-        errors = {key: relative_error(found[key], expected[key]) for key in expected}
         worst = max(errors, key=lambda key: errors[key] if errors[key] == errors[key] else 1e9)
         self.checks.append(Check(name, errors[worst], tolerance, f"{len(errors)} tensors; {worst}"))
 

@@ -31,6 +31,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     workspace::run(&mut train)?;
     workspace::run(command(hssl()).arg("eval").arg(&folder).arg("--untrained"))?;
-    eprintln!("{} seconds after the build; the run is {}", started.elapsed().as_secs(), folder.display());
+    eprintln!(
+        "{} seconds after the build; the run is {}",
+        started.elapsed().as_secs(),
+        folder.display()
+    );
     Ok(())
 }

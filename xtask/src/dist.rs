@@ -83,8 +83,7 @@ fn pack(stage: &Path, name: &str, archive: &Path) -> Result<()> {
     let file =
         File::create(archive).with_context(|| format!("cannot make {}", archive.display()))?;
     let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::default()));
-    tar.append_dir_all(name, stage)
-        .with_context(|| format!("cannot pack {}", stage.display()))?;
+    tar.append_dir_all(name, stage).with_context(|| format!("cannot pack {}", stage.display()))?;
     tar.into_inner()?.finish()?;
     Ok(())
 }

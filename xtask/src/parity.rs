@@ -12,8 +12,10 @@ const PYTHON: &str = "HSSL_PYTHON";
 
 /// Hold the release build against PyTorch, timm and TensorBoard (tests/parity).
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Needs a Python with the packages of tests/parity/requirements.txt: the one that \
-                        HSSL_PYTHON names, or python3.")]
+#[command(
+    after_help = "Needs a Python with the packages of tests/parity/requirements.txt: the one that \
+                        HSSL_PYTHON names, or python3."
+)]
 pub struct Args {
     /// Arguments of tests/parity/run.py: names of checks, --run FOLDER.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

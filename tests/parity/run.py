@@ -7,6 +7,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import sys
 import tempfile
 import time

@@ -30,7 +30,10 @@ pub fn run(args: &Args) -> Result<()> {
         train.args(["--set", set]);
     }
     workspace::run(&mut train)?;
-    workspace::run(command(hssl()).arg("eval").arg(&folder).arg("--untrained"))?;
+    let mut evaluate = command(hssl());
+    evaluate.arg("eval").arg(&folder).arg("--untrained");
+    evaluate.arg("--suite").arg(root().join("configs/suites/quick.toml"));
+    workspace::run(&mut evaluate)?;
     eprintln!(
         "{} seconds after the build; the run is {}",
         started.elapsed().as_secs(),

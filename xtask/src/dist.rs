@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
 
-use crate::workspace::{build_release, command, hssl, plugins, release, root, target};
+use crate::workspace::{
+    build_release, command, hssl, plugins, release, root, run as run_command, target,
+};
 
 /// Shells that completions are made for.
 const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
 /// What is copied beside the programs.
 const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
-/// Make a release archive: host, plugins, configurations, licences and completions, laid out so that
-/// the host finds its plugins wherever it is unpacked.
+/// Make a release archive: host, plugins, configurations, licences, completions and manual pages, laid
+/// out so that the host finds its plugins wherever it is unpacked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where the archive goes.
@@ -53,12 +55,7 @@ fn fill(stage: &Path) -> Result<()> {
     for document in DOCUMENTS {
         copy(&root().join(document), stage)?;
     }
-    for entry in root().join("configs").read_dir().context("cannot list configs")? {
-        let path = entry?.path();
-        if path.is_file() {
-            copy(&path, &stage.join("configs"))?;
-        }
-    }
+    copy_folder(&root().join("configs"), &stage.join("configs"))?;
     let completions = stage.join("share/completions");
     fs::create_dir_all(&completions)?;
     for shell in SHELLS {
@@ -68,7 +65,7 @@ fn fill(stage: &Path) -> Result<()> {
         }
         fs::write(completions.join(format!("hssl.{shell}")), made.stdout)?;
     }
-    Ok(())
+    run_command(command(hssl()).args(["man", "--out"]).arg(stage.join("share/man/man1")))
 }
 
 fn copy(file: &Path, folder: &Path) -> Result<()> {
@@ -76,6 +73,18 @@ fn copy(file: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::copy(file, folder.join(name))
         .with_context(|| format!("cannot copy {} to {}", file.display(), folder.display()))?;
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    for entry in from.read_dir().with_context(|| format!("cannot list {}", from.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            copy_folder(&path, &to.join(path.file_name().unwrap_or_default()))?;
+        } else {
+            copy(&path, to)?;
+        }
+    }
     Ok(())
 }
 

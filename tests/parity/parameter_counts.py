@@ -1,0 +1,71 @@
+"""Numbers of parameters, held against the published ones.
+
+They are read off a step's dump. Sizes do not depend on the crops, so these are small.
+"""
+
+import tempfile
+from pathlib import Path
+
+from safetensors import safe_open
+
+from comparison import Report
+from program import Failed, hssl, toml, write_images
+
+BASES = {"vit_tiny": 5_524_416, "vit_small": 21_665_664, "vit_base": 85_798_656}
+# ViT-S/16 with a ConvNeXt head (kernel 7, no layer scale) and the head's own norm.
+WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
+# Two projection MLPs and one last layer of 8192 prototypes with their norms, 384 wide.
+PROJECTIONS = 13_124_096
+
+
+def count(names, prefixes):
+    """Elements of the tensors whose names begin with one of the prefixes."""
+    total = 0
+    for name, shape in names.items():
+        if name.startswith(tuple(prefixes)):
+            size = 1
+            for side in shape:
+                size *= side
+            total += size
+    return total
+
+
+def shapes(backbone, heads, hssl_section, objective):
+    """Names and shapes of a step's dump."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_images(folder / "images", [(40, 40)] * 2)
+        config = {
+            "backbone": {"plugin": "vit", "patch_size": 16, "img_size": 224, **backbone},
+            **({"heads": heads} if heads else {}),
+            "objective": {"plugin": "dino", **objective},
+            "hssl": hssl_section,
+            "data": {"train": "imagefolder:images"},
+            "views": {"global_crops_size": 32, "local_crops_number": 0},
+            "train": {"batch_size": 2, "epochs": 1, "warmup_epochs": 0, "device": "cpu"},
+        }
+        (folder / "config.toml").write_text(toml(config))
+        hssl("step", folder / "config.toml", "--dump", folder / "step.safetensors")
+        with safe_open(folder / "step.safetensors", "pt") as dump:
+            return {name: dump.get_slice(name).get_shape() for name in dump.keys()}
+
+
+def main():
+    report = Report()
+    small = {"out_dim": 64, "hidden_dim": 32, "bottleneck_dim": 16}
+    for arch, expected in BASES.items():
+        try:
+            names = shapes({"arch": arch}, {}, {"supervision": "none"}, small)
+            report.equal(arch, count(names, ["student.backbone."]), expected)
+        except Failed as error:
+            report.failed(arch, str(error))
+    for depth, expected in WITH_HEAD.items():
+        name = f"vit_small with a convnext head of depth {depth}"
+        try:
+            heads = {"aux": {"plugin": "convnext", "depth": depth}}
+            names = shapes({"arch": "vit_small"}, heads, {"supervision": "hssl"}, {"out_dim": 8192})
+            report.equal(name, count(names, ["student.backbone.", "student.heads."]), expected)
+            report.equal(f"{name}: projections", count(names, ["student.objective."]), PROJECTIONS)
+        except Failed as error:
+            report.failed(name, str(error))
+    return report

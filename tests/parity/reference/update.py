@@ -1,0 +1,58 @@
+"""What follows the gradients: clip, freeze, AdamW, the teacher's and the centres' averages."""
+
+import math
+
+import torch
+
+
+def cosine(base, last, step, total, warmup):
+    """Linear from 0 to `base` over `warmup` steps (both ends included), then half a cosine to `last`."""
+    if step < warmup:
+        return torch.linspace(0, base, warmup, dtype=torch.float64)[step].item()
+    progress = (step - warmup) / (total - warmup)
+    return last + 0.5 * (base - last) * (1 + math.cos(math.pi * progress))
+
+
+def rates(train, step, steps_per_epoch):
+    """lr (for this batch size), weight decay and teacher momentum of a step."""
+    total = train["epochs"] * steps_per_epoch
+    lr = train["lr"] * train["batch_size"] / 256
+    return (
+        cosine(lr, train["min_lr"], step, total, train["warmup_epochs"] * steps_per_epoch),
+        cosine(train["weight_decay"], train["weight_decay_end"], step, total, 0),
+        cosine(train["momentum_teacher"], train["momentum_teacher_end"], step, total, 0),
+    )
+
+
+def clipped(gradient, limit):
+    """Scaled down to the norm `limit`, each tensor on its own."""
+    factor = limit / (gradient.norm() + 1e-6)
+    return gradient * factor if limit > 0 and factor < 1 else gradient
+
+
+def updated(tensors, gradients, means, config, step, steps_per_epoch):
+    """All of `student.*`, `teacher.*` and `state.*` after the step."""
+    train = config["train"]
+    lr, decay, momentum = rates(train, step, steps_per_epoch)
+    frozen = step // steps_per_epoch < train["freeze_last_layer"]
+    after = {name: value.clone() for name, value in tensors.items() if name.startswith("student.")}
+    decaying, plain = [], []
+    for name, gradient in gradients.items():
+        if frozen and "last_layer" in name:
+            continue
+        parameter = after[f"student.{name}"].requires_grad_()
+        parameter.grad = clipped(gradient, train["clip_grad"])
+        matrix = parameter.ndim >= 2 and not name.endswith(".bias")
+        (decaying if matrix else plain).append(parameter)
+    groups = [{"params": decaying, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999), eps=1e-8).step()
+    after = {name: value.detach() for name, value in after.items()}
+    for name, value in tensors.items():
+        if name.startswith("teacher."):
+            student = after[name.replace("teacher.", "student.", 1)]
+            after[name] = momentum * value + (1 - momentum) * student
+    keep = config["objective"].get("center_momentum", 0.9)
+    for branch, mean in means.items():
+        name = f"state.center.{branch}"
+        after[name] = keep * tensors[name] + (1 - keep) * mean
+    return after

@@ -8,7 +8,7 @@ type Colour = [f32; 3];
 
 pub(super) fn draw(kind: Shape, size: usize, random: &mut Stream) -> Sample {
     let mut canvas = Canvas::background(size, random);
-    for _ in 0..3 + random.below(4) {
+    for _ in 0..1 + random.below(3) {
         canvas.distractor(random);
     }
     let class = Shape::ALL.iter().position(|shape| *shape == kind).unwrap_or(0);
@@ -24,7 +24,7 @@ pub(super) fn draw(kind: Shape, size: usize, random: &mut Stream) -> Sample {
 
 /// Radii of the shapes, as shares of the image's side: one large, perhaps some smaller.
 fn radii(random: &mut Stream) -> Vec<f32> {
-    let mut radii = vec![random.uniform(0.26, 0.42)];
+    let mut radii = vec![random.uniform(0.36, 0.5)];
     for _ in 0..random.below(3) {
         radii.push(random.uniform(0.15, 0.24));
     }
@@ -119,7 +119,7 @@ impl Canvas {
         }
     }
 
-    /// Draws a shape in a colour that stands out and returns the box of its visible pixels, if any.
+    /// Draws a shape in two colours that stand out and returns the box of its visible pixels, if any.
     fn shape(
         &mut self,
         kind: Shape,
@@ -136,6 +136,7 @@ impl Canvas {
         let (columns, rows) = (range(x), range(y));
         let behind = self.mean(&columns, &rows);
         let fill = contrasting(behind, random);
+        let second = contrasting(fill, random);
         let (mut left, mut top, mut right, mut bottom) = (self.size, self.size, 0, 0);
         let mut area = 0;
         for row in rows {
@@ -148,7 +149,8 @@ impl Canvas {
                     continue;
                 }
                 let at = row * self.size + column;
-                self.pixels[at] = mix(self.pixels[at], fill, share);
+                let paint = mix(fill, second, kind.surface(u, v));
+                self.pixels[at] = mix(self.pixels[at], paint, share);
                 if share >= 0.5 {
                     self.mask[at] = class as u8 + 1;
                     (left, top) = (left.min(column), top.min(row));

@@ -45,6 +45,22 @@ impl Shape {
         }
     }
 
+    /// How much of its second colour the shape's surface shows at (x, y) of the unit circle, 0 to 1:
+    /// a pattern of its own, which any crop of it shows.
+    pub(super) fn surface(self, x: f32, y: f32) -> f32 {
+        let wave = |phase: f32| 0.5 + 0.5 * (phase * std::f32::consts::TAU).sin();
+        match self {
+            Self::Disc => wave(1.6 * x.hypot(y)),
+            Self::Square => wave(1.5 * x) * wave(1.5 * y),
+            Self::Triangle => wave(2.2 * y),
+            Self::Star => wave(5.0 * y.atan2(x) / std::f32::consts::TAU),
+            Self::Ring => wave(3.0 * x.hypot(y)),
+            Self::Cross => wave(1.2 * (x + y)).max(wave(1.2 * (x - y))),
+            Self::Crescent => 0.5 + 0.5 * y.clamp(-1.0, 1.0),
+            Self::Stripes | Self::Checker | Self::Dots => 0.0,
+        }
+    }
+
     /// Distance of (x, y) from the shape's edge, negative inside, for a shape within the unit
     /// circle. Exact near the edge, which is all that antialiasing needs.
     pub(super) fn distance(self, x: f32, y: f32) -> f32 {

@@ -1,0 +1,157 @@
+//! Small runs in temporary folders.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use hssl_datasets::Roots;
+use hssl_engine::component::Kind;
+use hssl_engine::config::{self, Recipes, RunConfig};
+use hssl_engine::events::Observer;
+use hssl_engine::plugin::{Registry, SearchPath};
+use hssl_engine::run::RunFolder;
+use hssl_engine::train::{Ending, Job, pretrain};
+use serde_json::Value;
+
+/// The plugins that Cargo built for these tests.
+pub fn registry() -> Registry {
+    let test = std::env::current_exe().unwrap();
+    let library = |name: &str| {
+        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        test.with_file_name(format!("{prefix}hssl_plugin_{name}{suffix}"))
+    };
+    let names = ["vit", "convnext", "dino", "knn", "linear"];
+    Registry::discover(&SearchPath::only(names.map(library)))
+}
+
+struct FromPlugins<'a>(&'a Registry);
+
+type Found = Result<Value, Box<dyn Error + Send + Sync>>;
+
+impl Recipes for FromPlugins<'_> {
+    fn recipe(&self, objective: &str) -> Found {
+        Ok(self.0.component(Kind::Objective, objective)?.manifest.recipe.clone())
+    }
+
+    fn schema(&self, kind: Kind, name: &str) -> Found {
+        Ok(self.0.component(kind, name)?.manifest.config.clone())
+    }
+}
+
+/// A complete configuration from TOML.
+pub fn configuration(text: &str, registry: &Registry) -> RunConfig {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    match config::from_toml(text, folder, &[], &FromPlugins(registry)) {
+        Ok(resolved) => resolved.config,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// 32 images of 16 x 16, a ViT of two blocks, a ConvNeXt head, DINO; two epochs of four steps.
+const SMALL: &str = r#"
+[backbone]
+plugin = "vit"
+patch_size = 4
+img_size = 16
+embed_dim = 24
+depth = 2
+num_heads = 2
+
+[heads.aux]
+plugin = "convnext"
+depth = 2
+kernel_size = 3
+
+[objective]
+plugin = "dino"
+out_dim = 32
+hidden_dim = 24
+bottleneck_dim = 16
+
+[views]
+global_crops_size = 16
+local_crops_number = 2
+local_crops_size = 8
+
+[eval]
+online_every = 1
+online_train = 0
+online_test = 0
+resize = 0
+crop = 0
+batch_size = 16
+"#;
+
+const TRAIN: &str = "epochs = 2\nbatch_size = 8\nlr = 1e-3\nwarmup_epochs = 1\nlog_every = 1\nsave_every = 0";
+const IMAGES: &str = "generated:shapes?n=32&size=16#train";
+
+/// A small run.
+pub struct Run {
+    config: RunConfig,
+    registry: Registry,
+    folder: tempfile::TempDir,
+}
+
+impl Run {
+    /// With lines of the `train` section, which replace the usual ones of the same keys.
+    pub fn new(train: &str) -> Self {
+        Self::with(train, "threads = 2")
+    }
+
+    /// With lines of the `train` and the `data` section.
+    pub fn with(train: &str, data: &str) -> Self {
+        let key = |line: &str| line.split(" =").next().unwrap_or_default().to_owned();
+        let given: Vec<String> = train.lines().map(key).collect();
+        let usual: Vec<&str> = TRAIN.lines().filter(|line| !given.contains(&key(line))).collect();
+        let text = format!(
+            "{SMALL}\n[data]\ntrain = \"{IMAGES}\"\neval_test = \"generated:shapes?n=24&size=16#val\"\n\
+             {data}\n[train]\n{}\n{train}\n",
+            usual.join("\n")
+        );
+        let registry = registry();
+        let config = configuration(&text, &registry);
+        Self { config, registry, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// The same run on other images.
+    pub fn on(mut self, images: &str) -> Self {
+        self.config.data.train = images.to_owned();
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn last(&self) -> PathBuf {
+        self.folder().join("checkpoints").join("last")
+    }
+
+    pub fn train(&self, resume: bool, observer: &dyn Observer) -> hssl_engine::Result<Ending> {
+        let job = Job {
+            config: &self.config,
+            text: "",
+            roots: &Roots::default(),
+            registry: &self.registry,
+            folder: RunFolder::at(self.folder()),
+            resume,
+        };
+        pretrain(&job, observer)
+    }
+}
+
+/// Two checkpoints hold the same bits.
+#[track_caller]
+pub fn weights_equal(a: &Path, b: &Path) {
+    let read = |folder: &Path| {
+        hssl_engine::checkpoint::read(folder, &hssl_tensor::Device::Cpu).unwrap().0
+    };
+    let (a, b) = (read(a), read(b));
+    assert_eq!(a.len(), b.len());
+    for (name, left) in &a {
+        let bits = |array: &hssl_tensor::Array| -> Vec<u64> {
+            let wide = array.to_dtype(hssl_tensor::DType::F64).unwrap().flatten_all().unwrap();
+            wide.to_vec1::<f64>().unwrap().iter().map(|value| value.to_bits()).collect()
+        };
+        assert_eq!(bits(left), bits(&b[name]), "{name} differs");
+    }
+}

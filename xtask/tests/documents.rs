@@ -14,7 +14,8 @@ fn text(path: &Path) -> String {
 fn pages() -> Vec<PathBuf> {
     let folder = root().join("docs/src");
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let mut pages: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    let mut pages: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
     pages.sort();
     pages
 }

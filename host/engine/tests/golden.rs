@@ -54,10 +54,8 @@ fn equal_logits_give_the_teachers_entropy_and_a_shift_changes_nothing() {
     let sharp = ops::affine(&rows(&logits), 1.0 / STUDENT_TEMP, 0.0).unwrap();
     let target = ops::softmax(&sharp, -1).unwrap();
     let found = ops::soft_cross_entropy(&rows(&logits), &target, STUDENT_TEMP).unwrap();
-    let entropy: Vec<f64> = values(&target)
-        .chunks(3)
-        .map(|row| -row.iter().map(|p| p * p.ln()).sum::<f64>())
-        .collect();
+    let entropy: Vec<f64> =
+        values(&target).chunks(3).map(|row| -row.iter().map(|p| p * p.ln()).sum::<f64>()).collect();
     close(&values(&found), &entropy, 1e-9);
     let shifted = logits.map(|row| row.map(|x| x + 5.0));
     let again = ops::soft_cross_entropy(&rows(&shifted), &target, STUDENT_TEMP).unwrap();

@@ -141,7 +141,8 @@ fn what_a_full_disk_leaves_is_the_former_checkpoint() {
     run.train(false, &StopAfter::new(2)).unwrap();
     let last = run.folder().join("checkpoints").join("last");
     let (tensors, progress) = checkpoint::read(&last, &hssl_tensor::Device::Cpu).unwrap();
-    let broken = [("x".to_owned(), hssl_tensor::Array::new(&[0i16], &hssl_tensor::Device::Cpu).unwrap())];
+    let broken =
+        [("x".to_owned(), hssl_tensor::Array::new(&[0i16], &hssl_tensor::Device::Cpu).unwrap())];
     checkpoint::write(&last, &broken, &progress).unwrap_err();
     let (kept, _) = checkpoint::read(&last, &hssl_tensor::Device::Cpu).unwrap();
     assert_eq!(kept.len(), tensors.len());

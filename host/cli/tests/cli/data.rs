@@ -76,8 +76,11 @@ fn a_wrong_archive_is_not_taken() {
     let desk = Desk::new();
     desk.write("wrong.tar", "something else");
     let root = "--data-root sets";
-    desk.hssl(&format!("data fetch cifar10 --from wrong.tar {root}"))
-        .refused(&["wrong.tar is not cifar-10-binary.tar.gz", "SHA-256", "expected c4a38c50"]);
+    desk.hssl(&format!("data fetch cifar10 --from wrong.tar {root}")).refused(&[
+        "wrong.tar is not cifar-10-binary.tar.gz",
+        "SHA-256",
+        "expected c4a38c50",
+    ]);
     assert!(!desk.path("sets/cifar-10-binary.tar.gz").exists());
     desk.hssl(&format!("data fetch imagenette-160 {root}")).refused(&["--from FILE"]);
     desk.hssl(&format!("data fetch cifar11 {root}")).refused(&["`cifar11`", "cifar10"]);

@@ -67,7 +67,8 @@ fn a_step_is_laid_open_and_can_be_repeated_from_its_file() {
     // Neither images nor seed matter where inputs and parameters come from a file.
     let sets = "--set train.seed=1 --set data.train=imagefolder:nowhere";
     let again = desk.hssl(&format!("step c.toml --load a.safetensors --dump b.safetensors {sets}"));
-    let loss = |text: &str| text.split("loss ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let loss =
+        |text: &str| text.split("loss ").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(loss(&again.good().out), loss(&first));
 }
 

@@ -81,7 +81,8 @@ crop = 0
 batch_size = 16
 "#;
 
-const TRAIN: &str = "epochs = 2\nbatch_size = 8\nlr = 1e-3\nwarmup_epochs = 1\nlog_every = 1\nsave_every = 0";
+const TRAIN: &str =
+    "epochs = 2\nbatch_size = 8\nlr = 1e-3\nwarmup_epochs = 1\nlog_every = 1\nsave_every = 0";
 const IMAGES: &str = "generated:shapes?n=32&size=16#train";
 
 /// A small run.
@@ -142,9 +143,8 @@ impl Run {
 /// Two checkpoints hold the same bits.
 #[track_caller]
 pub fn weights_equal(a: &Path, b: &Path) {
-    let read = |folder: &Path| {
-        hssl_engine::checkpoint::read(folder, &hssl_tensor::Device::Cpu).unwrap().0
-    };
+    let read =
+        |folder: &Path| hssl_engine::checkpoint::read(folder, &hssl_tensor::Device::Cpu).unwrap().0;
     let (a, b) = (read(a), read(b));
     assert_eq!(a.len(), b.len());
     for (name, left) in &a {

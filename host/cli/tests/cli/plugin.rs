@@ -15,9 +15,12 @@ fn the_list_names_every_component() {
 fn inspect_tells_what_a_file_says_and_refuses_what_is_no_plugin() {
     let desk = Desk::new();
     let vit = plugin("vit").display().to_string();
-    desk.hssl(&format!("plugin inspect {vit}"))
-        .good()
-        .says(&["plugin      vit ", "component   backbone vit", "would be loaded", "sha256"]);
+    desk.hssl(&format!("plugin inspect {vit}")).good().says(&[
+        "plugin      vit ",
+        "component   backbone vit",
+        "would be loaded",
+        "sha256",
+    ]);
     desk.write("text.so", "no library");
     let said = desk.hssl("plugin inspect text.so");
     assert_eq!(said.code, Some(1));

@@ -85,11 +85,11 @@ impl<'a> Progress<'a> {
 
     fn step(&self, step: usize, epoch: (usize, usize), images_per_s: f64, wait: f64) {
         let mut shown = self.shown();
+        let losses = &shown.losses;
         let pace = format!(
-            "epoch {}/{}  {}  {images_per_s:.0} images/s{}",
+            "epoch {}/{}  {losses}{images_per_s:.0} images/s{}",
             epoch.0 + 1,
             epoch.1,
-            shown.losses,
             waiting(wait)
         );
         if let Some(bar) = &shown.run {
@@ -173,7 +173,7 @@ fn losses(metrics: &BTreeMap<String, f64>) -> String {
         text += &format!(" {faint}({}){faint:#}", parts.join(", "));
     }
     if let Some(lr) = metrics.get("lr") {
-        text += &format!("  lr {lr:.2e}");
+        text += &format!("  lr {lr:.2e}  ");
     }
     text
 }
@@ -192,7 +192,7 @@ mod tests {
         let metrics = [("loss", 2.5), ("loss/a->b", 1.0), ("loss/b->b", 1.5), ("lr", 5e-4)];
         let text = losses(&metrics.map(|(name, value)| (name.to_owned(), value)).into());
         let plain = anstream::adapter::strip_str(&text).to_string();
-        assert_eq!(plain, "loss 2.5000 (a->b 1.000, b->b 1.500)  lr 5.00e-4");
+        assert_eq!(plain, "loss 2.5000 (a->b 1.000, b->b 1.500)  lr 5.00e-4  ");
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub fn plain<S: ToString>(headings: impl IntoIterator<Item = S>) -> Table {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(headings.into_iter().map(|heading| heading.to_string()));
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     table
 }
 

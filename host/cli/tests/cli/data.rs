@@ -26,9 +26,9 @@ fn broken_images_are_named() {
     let desk = Desk::new();
     desk.hssl("data make shapes --n 10 --split train").good();
     desk.write("shapes/train/broken.png", "not a PNG");
-    desk.write("shapes/train/circle/broken.png", "not a PNG");
+    desk.write("shapes/train/disc/broken.png", "not a PNG");
     let said = desk.hssl("data info imagefolder:shapes/train").good();
-    said.says(&["broken       1", "circle/broken.png: "]);
+    said.says(&["broken       1", "disc/broken.png: "]);
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn sets_that_cannot_be_opened_are_refused_with_the_fix() {
 fn one_image_is_a_set() {
     let desk = Desk::new();
     desk.hssl("data make one --n 10 --split train").good();
-    let circle = desk.path("one/train/circle");
+    let disc = desk.path("one/train/disc");
     for file in std::fs::read_dir(desk.path("one/train")).unwrap() {
         let folder = file.unwrap().path();
-        if folder != circle {
+        if folder != disc {
             std::fs::remove_dir_all(folder).unwrap();
         }
     }

@@ -16,16 +16,33 @@ pub fn plugin(name: &str) -> PathBuf {
     test.with_file_name(format!("{prefix}hssl_plugin_{name}{suffix}"))
 }
 
-/// A new folder that the program runs in.
+/// A new folder that the program runs in, and an installation of its own beside it: what else lies
+/// in Cargo's folders is not found.
 pub struct Desk(TempDir);
 
 impl Desk {
     pub fn new() -> Self {
-        Self(TempDir::new().expect("a temporary folder"))
+        let desk = Self(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder"));
+        std::fs::create_dir(desk.path("")).unwrap();
+        desk.install(Path::new(env!("CARGO_BIN_EXE_hssl")), "bin");
+        for name in PLUGINS {
+            desk.install(&plugin(name), "lib/hssl/plugins");
+        }
+        desk
+    }
+
+    fn install(&self, file: &Path, folder: &str) {
+        let folder = self.0.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let installed = folder.join(file.file_name().unwrap());
+        if std::fs::hard_link(file, &installed).is_err() {
+            std::fs::copy(file, &installed)
+                .unwrap_or_else(|error| panic!("{} is not built: {error}", file.display()));
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path().join("desk").join(name)
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
@@ -37,17 +54,15 @@ impl Desk {
 
     /// The program, without the variables of whoever runs the tests.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hssl"));
+        let program = Path::new(env!("CARGO_BIN_EXE_hssl")).file_name().unwrap();
+        let mut command = Command::new(self.0.path().join("bin").join(program));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("HSSL_") || name.starts_with("CLICOLOR") || name == "NO_COLOR" {
                 command.env_remove(name);
             }
         }
-        for name in PLUGINS {
-            command.arg("--plugin-dir").arg(plugin(name));
-        }
-        command.args(arguments).current_dir(self.0.path());
+        command.args(arguments).current_dir(self.path(""));
         command
     }
 

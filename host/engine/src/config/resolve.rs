@@ -242,6 +242,8 @@ fn fit_warmup(merged: &mut Merged) -> Option<Problem> {
 
 fn invalid(mut problems: Vec<Problem>, merged: &Merged) -> Error {
     attach_origins(&mut problems, merged);
+    // In the order in which a user reads the file.
+    problems.sort_by(|a, b| a.origin.cmp(&b.origin));
     Error::Invalid(problems)
 }
 

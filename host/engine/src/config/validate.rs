@@ -31,9 +31,14 @@ pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    let likeness = |candidate: &str| {
+        // Two letters swapped weigh too much in a word as short as `aux`.
+        let slip = word.len() > 2 && strsim::osa_distance(word, candidate) == 1;
+        strsim::jaro_winkler(word, candidate).max(if slip { NEAR } else { 0.0 })
+    };
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .map(|candidate| (likeness(candidate), candidate))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)

@@ -1,8 +1,10 @@
 //! Matrix products of strided matrices, without copies for transposes.
 
+use std::any::TypeId;
+
 use gemm::Parallelism;
 
-use super::Real;
+use super::{Real, gemm_f32};
 use crate::with_real;
 
 /// A matrix inside a slice: element (i, j) lies at `offset + i * row + j * column`.
@@ -73,6 +75,19 @@ fn native<T: Real>(
     keep: bool,
     threads: usize,
 ) {
+    if TypeId::of::<T>() == TypeId::of::<f32>() && gemm_f32::pays((m, k, n)) {
+        let plain = |matrix: Matrix<'_, T>| {
+            let (data, len) = (matrix.data.as_ptr().cast::<f32>(), matrix.data.len());
+            // SAFETY: T is f32, and the slice lives as long as this function's argument.
+            let data = unsafe { std::slice::from_raw_parts(data, len) };
+            Matrix { data, row: matrix.row, column: matrix.column }
+        };
+        let (data, len) = (out.as_mut_ptr().cast::<f32>(), out.len());
+        // SAFETY: as above; `out` is not used besides.
+        let out = unsafe { std::slice::from_raw_parts_mut(data, len) };
+        gemm_f32::multiply(out, plain(a), plain(b), (m, k, n), keep, threads);
+        return;
+    }
     let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // SAFETY: `matmul_into` checked that each matrix lies inside its slice, `out` is exclusive,
     // and T is f32 or f64, both of which `gemm` supports.

@@ -6,6 +6,7 @@ pub mod copy;
 mod elements;
 mod gemm;
 mod gemm_bf16;
+mod gemm_f32;
 pub mod math;
 mod order;
 mod parallel;
@@ -14,6 +15,7 @@ mod reduce;
 pub mod row;
 pub mod select;
 mod sparse;
+mod vector;
 
 pub use channels::{
     Moments, channel_affine, channel_combine, channel_moments, channel_products, channel_sums,
@@ -28,6 +30,7 @@ pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
 pub use pointwise::{map, view, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
 pub use sparse::Sparse;
+pub use vector::Vector;
 
 /// Runs `$body` with `$type` bound to the element type of a float array.
 #[macro_export]

@@ -15,7 +15,7 @@ use super::geometry::Window;
 use super::matmul::product;
 use super::unfold::{Channels, fold, fold_taps, taps, unfold, unfold_all};
 use super::{Geometry, depthwise};
-use crate::cpu::{self, Acc, Elements, Matrix, Real, matmul_into, vectorized};
+use crate::cpu::{self, Elements, Matrix, Real, Vector, matmul_into, vectorized};
 use crate::{Array, DType, Error, Result};
 
 /// A correlation of maps (B, H, W, `inputs`) with a weight (`outputs`, `inputs`/groups, kh, kw).
@@ -29,7 +29,7 @@ pub(super) struct Convolution {
 }
 
 /// The type of a sum is the type of the elements: f32 or f64.
-trait Wide: Real<Acc = Self> + Acc + Default {}
+trait Wide: Real<Acc = Self> + Vector + Default {}
 impl Wide for f32 {}
 impl Wide for f64 {}
 

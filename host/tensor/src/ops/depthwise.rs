@@ -5,14 +5,15 @@
 //! registers. The gradient of the input is the same correlation of the output's gradient, spread
 //! apart by the stride, with the filter turned round.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Window;
 use super::unfold::{fold_taps, taps};
-use crate::cpu::{Acc, vectorized};
+use crate::cpu::Vector;
 use crate::{Array, Result};
 
-/// Channels that are computed together: one 512-bit register of f32.
+/// Channels that are computed together: one 512-bit register of f32, or a few shorter ones.
 const LANES: usize = 16;
 
 /// Output pixels whose sums are kept in registers together.
@@ -89,13 +90,13 @@ impl Correlation {
             .collect()
     }
 
-    fn buffer<T: Acc>(&self) -> Vec<T> {
+    fn buffer<T: Vector>(&self) -> Vec<T> {
         vec![T::ZERO; self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES]
     }
 
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
     /// positions are and stay 0.
-    fn fill<T: Acc>(&self, buffer: &mut [T], image: &[T], row: usize, rows: usize, first: usize) {
+    fn fill<T: Vector>(&self, buffer: &mut [T], image: &[T], row: usize, rows: usize, first: usize) {
         let width = self.reach(1, self.output[1]);
         let lanes = LANES.min(self.channels - first);
         let top = (row * self.stride[0]) as isize - self.offset[0];
@@ -127,7 +128,7 @@ fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
 }
 
 /// Filters (C, taps) as (block, tap, lane); `turned` reverses the taps.
-fn pack<T: Acc>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Vec<T> {
+fn pack<T: Vector>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Vec<T> {
     let mut packed = vec![T::ZERO; channels.div_ceil(LANES) * taps * LANES];
     for (channel, filter) in weight.chunks_exact(taps).enumerate() {
         for (tap, value) in filter.iter().enumerate() {
@@ -139,7 +140,7 @@ fn pack<T: Acc>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Vec
 }
 
 /// x (B, H, W, C) with weight (C, kh, kw).
-pub(super) fn correlate<T: Acc>(
+pub(super) fn correlate<T: Vector>(
     x: &[T],
     weight: &[T],
     bias: Option<&[T]>,
@@ -151,7 +152,7 @@ pub(super) fn correlate<T: Acc>(
 }
 
 /// The gradient of [`correlate`] with respect to x.
-pub(super) fn input_gradient<T: Acc>(
+pub(super) fn input_gradient<T: Vector>(
     grad: &[T],
     weight: &[T],
     bias: Option<&[T]>,
@@ -162,7 +163,7 @@ pub(super) fn input_gradient<T: Acc>(
     run(&Correlation::backward(window, channels), grad, &weight, bias)
 }
 
-fn run<T: Acc>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+fn run<T: Vector>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let channels = plan.channels;
     let image = plan.source[0] * plan.source[1] * channels;
     let row = plan.output[1] * channels;
@@ -177,113 +178,144 @@ fn run<T: Acc>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>) ->
         || plan.buffer(),
         |buffer, (output, (index, first, rows))| {
             let x = &x[index * image..(index + 1) * image];
-            vectorized(
-                #[inline(always)]
-                || band_of_rows(plan, buffer, x, weight, bias, output, (first, rows)),
-            );
+            Arch::new().dispatch(Band { plan, buffer, x, weight, bias, output, first, rows });
         },
     );
     output
 }
 
-#[inline(always)]
-fn band_of_rows<T: Acc>(
-    plan: &Correlation,
-    buffer: &mut [T],
-    x: &[T],
-    weight: &[T],
-    bias: Option<&[T]>,
-    output: &mut [T],
-    (first, rows): (usize, usize),
-) {
-    let taps = plan.kernel[0] * plan.kernel[1];
-    let channels = plan.channels;
-    let columns = plan.output[1];
-    // Tiles of near-equal size: 14 columns are 7 and 7, not 8 and 6.
-    let tile = columns.div_ceil(columns.div_ceil(PIXELS));
-    for (block, weight) in weight.chunks_exact(taps * LANES).enumerate() {
-        let channel = block * LANES;
-        let lanes = LANES.min(channels - channel);
-        plan.fill(buffer, x, first, rows, channel);
-        let mut start = [T::ZERO; LANES];
-        if let Some(bias) = bias {
-            start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
-        }
-        for row in 0..rows {
-            for column in (0..columns).step_by(tile) {
-                let pixels = tile.min(columns - column);
-                let output = &mut output[(row * columns + column) * channels + channel..];
-                macro_rules! sizes {
-                    ($($size:literal)*) => { match pixels {
-                        $($size => tile_of_pixels::<T, $size>(
-                            plan, buffer, weight, &start, output, lanes, (row, column),
-                        ),)*
-                        _ => unreachable!("a tile has at most {PIXELS} pixels"),
-                    } };
+/// Some output rows of one image.
+struct Band<'a, T> {
+    plan: &'a Correlation,
+    buffer: &'a mut [T],
+    x: &'a [T],
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    output: &'a mut [T],
+    first: usize,
+    rows: usize,
+}
+
+impl<T: Vector> WithSimd for Band<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { plan, buffer, x, weight, bias, output, first, rows } = self;
+        let taps = plan.kernel[0] * plan.kernel[1];
+        let channels = plan.channels;
+        let columns = plan.output[1];
+        // Tiles of near-equal size: 14 columns are 7 and 7, not 8 and 6.
+        let tile = columns.div_ceil(columns.div_ceil(PIXELS));
+        for (block, weight) in weight.chunks_exact(taps * LANES).enumerate() {
+            let channel = block * LANES;
+            let lanes = LANES.min(channels - channel);
+            plan.fill(buffer, x, first, rows, channel);
+            let mut start = [T::ZERO; LANES];
+            if let Some(bias) = bias {
+                start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
+            }
+            let (buffer, weight) = (T::split::<S>(buffer).0, T::split::<S>(weight).0);
+            let start = T::split::<S>(&start).0;
+            for row in 0..rows {
+                for column in (0..columns).step_by(tile) {
+                    let pixels = tile.min(columns - column);
+                    let output = &mut output[(row * columns + column) * channels + channel..];
+                    let place = (row, column);
+                    macro_rules! sizes {
+                        ($($size:literal)*) => { match pixels {
+                            $($size => tile_of_pixels::<S, T, $size>(
+                                simd, plan, buffer, weight, start, output, lanes, place,
+                            ),)*
+                            _ => unreachable!("a tile has at most {PIXELS} pixels"),
+                        } };
+                    }
+                    sizes!(1 2 3 4 5 6 7 8);
                 }
-                sizes!(1 2 3 4 5 6 7 8);
             }
         }
     }
 }
 
+/// Registers that hold the channels of a block.
+const fn registers<S: Simd, T: Vector>() -> usize {
+    LANES * size_of::<T>() / size_of::<T::Of<S>>()
+}
+
 #[inline(always)]
-fn tile_of_pixels<T: Acc, const N: usize>(
+#[allow(clippy::too_many_arguments, reason = "an inlined part of a loop")]
+fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
+    simd: S,
     plan: &Correlation,
-    buffer: &[T],
-    weight: &[T],
-    start: &[T; LANES],
+    buffer: &[T::Of<S>],
+    weight: &[T::Of<S>],
+    start: &[T::Of<S>],
     output: &mut [T],
     lanes: usize,
     (row, column): (usize, usize),
 ) {
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
-    let mut sums = [*start; N];
-    let mut weights = weight.chunks_exact(LANES);
-    for tap_h in 0..plan.kernel[0] {
-        let line = (row * stride_h + tap_h * plan.dilation[0]) * width + column * stride_w;
-        for tap_w in 0..plan.kernel[1] {
-            let Some(weight) = weights.next() else { return };
-            let weight: &[T; LANES] = weight.try_into().expect("chunks are exact");
-            let from = (line + tap_w * plan.dilation[1]) * LANES;
-            if stride_w == 1 {
-                let pixels = &buffer[from..from + N * LANES];
-                accumulate(&mut sums, pixels, weight, 1);
-            } else {
-                let pixels = &buffer[from..from + ((N - 1) * stride_w + 1) * LANES];
-                accumulate(&mut sums, pixels, weight, stride_w);
+    for register in 0..registers::<S, T>() {
+        let mut sums = [start[register]; N];
+        let mut weights = weight.chunks_exact(registers::<S, T>());
+        for tap_h in 0..plan.kernel[0] {
+            let line = (row * stride_h + tap_h * plan.dilation[0]) * width + column * stride_w;
+            for (tap_w, weight) in weights.by_ref().take(plan.kernel[1]).enumerate() {
+                let pixels = &buffer[(line + tap_w * plan.dilation[1]) * registers::<S, T>()..];
+                accumulate::<S, T, N>(simd, &mut sums, pixels, weight[register], register, stride_w);
             }
         }
-    }
-    for (pixel, sums) in sums.iter().enumerate() {
-        let output = &mut output[pixel * plan.channels..];
-        if lanes == LANES {
-            output[..LANES].copy_from_slice(sums);
-        } else {
-            output[..lanes].copy_from_slice(&sums[..lanes]);
+        let first = register * (LANES / registers::<S, T>());
+        let len = (LANES / registers::<S, T>()).min(lanes.saturating_sub(first));
+        for (pixel, sum) in sums.iter().enumerate() {
+            let output = &mut output[pixel * plan.channels..][..lanes][first.min(lanes)..];
+            let (full, rest) = T::split_mut::<S>(&mut output[..len]);
+            match full.first_mut() {
+                Some(slot) => *slot = *sum,
+                None => rest.copy_from_slice(&elements::<S, T>(sum)[..len]),
+            }
         }
     }
 }
 
-/// sums\[i\] += weight * pixels\[i * stride\], lane by lane.
+/// The lanes of a register.
 #[inline(always)]
-fn accumulate<T: Acc, const N: usize>(
-    sums: &mut [[T; LANES]; N],
-    pixels: &[T],
-    weight: &[T; LANES],
+fn elements<S: Simd, T: Vector>(register: &T::Of<S>) -> [T; LANES] {
+    let mut lanes = [T::ZERO; LANES];
+    if let Some(slot) = T::split_mut::<S>(&mut lanes).0.first_mut() {
+        *slot = *register;
+    }
+    lanes
+}
+
+/// sums\[i\] += factor * pixels\[i * stride\], for one register of the block.
+#[inline(always)]
+fn accumulate<S: Simd, T: Vector, const N: usize>(
+    simd: S,
+    sums: &mut [T::Of<S>; N],
+    pixels: &[T::Of<S>],
+    factor: T::Of<S>,
+    register: usize,
     stride: usize,
 ) {
-    for (index, sums) in sums.iter_mut().enumerate() {
-        let pixel = &pixels[index * stride * LANES..][..LANES];
-        for lane in 0..LANES {
-            sums[lane] = pixel[lane].mul_add(weight[lane], sums[lane]);
+    // The common stride as a constant, with which the compiler sees each access inside the slice.
+    if stride == 1 {
+        let pixels = &pixels[..N * registers::<S, T>()];
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let pixel = pixels[index * registers::<S, T>() + register];
+            *sum = T::fused(simd, pixel, factor, *sum);
         }
+        return;
+    }
+    for (index, sum) in sums.iter_mut().enumerate() {
+        let pixel = pixels[index * stride * registers::<S, T>() + register];
+        *sum = T::fused(simd, pixel, factor, *sum);
     }
 }
 
 /// The gradient of [`correlate`] with respect to the weight, (C, kh, kw).
-pub(super) fn weight_gradient<T: Acc>(
+pub(super) fn weight_gradient<T: Vector>(
     x: &[T],
     grad: &[T],
     window: &Window,
@@ -301,17 +333,20 @@ pub(super) fn weight_gradient<T: Acc>(
             let mut sums = vec![T::ZERO; channels.div_ceil(LANES) * taps * LANES];
             let mut buffer = plan.buffer();
             let mut grads = vec![T::ZERO; plan.band() * plan.output[1] * LANES];
-            for (index, first, rows) in bands {
+            for &(index, first, rows) in bands {
                 let x = &x[index * image..(index + 1) * image];
                 let start = (index * plan.output[0] + first) * plan.output[1] * channels;
                 let grad = &grad[start..start + rows * plan.output[1] * channels];
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        let place = (*first, *rows);
-                        band_of_weights(&plan, &mut buffer, &mut grads, x, grad, &mut sums, place);
-                    },
-                );
+                Arch::new().dispatch(BandOfWeights {
+                    plan: &plan,
+                    buffer: &mut buffer,
+                    grads: &mut grads,
+                    x,
+                    grad,
+                    sums: &mut sums,
+                    first,
+                    rows,
+                });
             }
             sums
         })
@@ -326,36 +361,49 @@ pub(super) fn weight_gradient<T: Acc>(
     weight
 }
 
-#[inline(always)]
-fn band_of_weights<T: Acc>(
-    plan: &Correlation,
-    buffer: &mut [T],
-    grads: &mut [T],
-    x: &[T],
-    grad: &[T],
-    sums: &mut [T],
-    (first, rows): (usize, usize),
-) {
-    let [kernel_h, kernel_w] = plan.kernel;
-    for (block, sums) in sums.chunks_exact_mut(kernel_h * kernel_w * LANES).enumerate() {
-        let channel = block * LANES;
-        let lanes = LANES.min(plan.channels - channel);
-        plan.fill(buffer, x, first, rows, channel);
-        for (slot, pixel) in grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels)) {
-            slot[..lanes].copy_from_slice(&pixel[channel..channel + lanes]);
-        }
-        let grads = &grads[..rows * plan.output[1] * LANES];
-        for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
-            let mut tap_w = 0;
-            while tap_w < kernel_w {
-                let place = (tap_h, tap_w);
-                let sums = &mut sums[tap_w * LANES..];
-                tap_w += match kernel_w - tap_w {
-                    7.. => row_of_taps::<T, 7>(plan, buffer, grads, sums, place),
-                    5.. => row_of_taps::<T, 5>(plan, buffer, grads, sums, place),
-                    3.. => row_of_taps::<T, 3>(plan, buffer, grads, sums, place),
-                    _ => row_of_taps::<T, 1>(plan, buffer, grads, sums, place),
-                };
+/// What some output rows of one image add to the gradient of the weight.
+struct BandOfWeights<'a, T> {
+    plan: &'a Correlation,
+    buffer: &'a mut [T],
+    grads: &'a mut [T],
+    x: &'a [T],
+    grad: &'a [T],
+    sums: &'a mut [T],
+    first: usize,
+    rows: usize,
+}
+
+impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { plan, buffer, grads, x, grad, sums, first, rows } = self;
+        let [kernel_h, kernel_w] = plan.kernel;
+        for (block, sums) in sums.chunks_exact_mut(kernel_h * kernel_w * LANES).enumerate() {
+            let channel = block * LANES;
+            let lanes = LANES.min(plan.channels - channel);
+            plan.fill(buffer, x, first, rows, channel);
+            for (slot, pixel) in
+                grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels))
+            {
+                slot[..lanes].copy_from_slice(&pixel[channel..channel + lanes]);
+            }
+            let buffer = T::split::<S>(buffer).0;
+            let grads = T::split::<S>(&grads[..rows * plan.output[1] * LANES]).0;
+            for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
+                let sums = T::split_mut::<S>(sums).0;
+                let mut tap_w = 0;
+                while tap_w < kernel_w {
+                    let place = (tap_h, tap_w);
+                    let sums = &mut sums[tap_w * registers::<S, T>()..];
+                    tap_w += match kernel_w - tap_w {
+                        7.. => row_of_taps::<S, T, 7>(simd, plan, buffer, grads, sums, place),
+                        5.. => row_of_taps::<S, T, 5>(simd, plan, buffer, grads, sums, place),
+                        3.. => row_of_taps::<S, T, 3>(simd, plan, buffer, grads, sums, place),
+                        _ => row_of_taps::<S, T, 1>(simd, plan, buffer, grads, sums, place),
+                    };
+                }
             }
         }
     }
@@ -363,32 +411,30 @@ fn band_of_weights<T: Acc>(
 
 /// Adds the gradients of `N` neighbouring taps to `sums`; returns `N`.
 #[inline(always)]
-fn row_of_taps<T: Acc, const N: usize>(
+fn row_of_taps<S: Simd, T: Vector, const N: usize>(
+    simd: S,
     plan: &Correlation,
-    buffer: &[T],
-    grads: &[T],
-    sums: &mut [T],
+    buffer: &[T::Of<S>],
+    grads: &[T::Of<S>],
+    sums: &mut [T::Of<S>],
     (tap_h, tap_w): (usize, usize),
 ) -> usize {
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
     let [dilation_h, dilation_w] = plan.dilation;
-    let mut local = [[T::ZERO; LANES]; N];
-    for (row, grads) in grads.chunks_exact(plan.output[1] * LANES).enumerate() {
-        let line = (row * stride_h + tap_h * dilation_h) * width + tap_w * dilation_w;
-        for (column, grad) in grads.chunks_exact(LANES).enumerate() {
-            let grad: &[T; LANES] = grad.try_into().expect("chunks are exact");
-            let from = (line + column * stride_w) * LANES;
-            if dilation_w == 1 {
-                accumulate(&mut local, &buffer[from..from + N * LANES], grad, 1);
-            } else {
-                let pixels = &buffer[from..from + ((N - 1) * dilation_w + 1) * LANES];
-                accumulate(&mut local, pixels, grad, dilation_w);
+    for register in 0..registers::<S, T>() {
+        let mut local = [T::splat(simd, T::ZERO); N];
+        for (row, grads) in grads.chunks_exact(plan.output[1] * registers::<S, T>()).enumerate() {
+            let line = (row * stride_h + tap_h * dilation_h) * width + tap_w * dilation_w;
+            for (column, grad) in grads.chunks_exact(registers::<S, T>()).enumerate() {
+                let pixels = &buffer[(line + column * stride_w) * registers::<S, T>()..];
+                let grad = grad[register];
+                accumulate::<S, T, N>(simd, &mut local, pixels, grad, register, dilation_w);
             }
         }
-    }
-    for (sums, local) in sums.chunks_exact_mut(LANES).zip(&local) {
-        sums.iter_mut().zip(local).for_each(|(sum, value)| *sum += *value);
+        for (sums, local) in sums.chunks_exact_mut(registers::<S, T>()).zip(&local) {
+            sums[register] = T::plus(simd, sums[register], *local);
+        }
     }
     N
 }

@@ -48,7 +48,7 @@ impl BaseModel {
                 device,
             };
             let crop = config.views.global_crops_size;
-            Network::build(&mut builder, &config.backbone, &BTreeMap::new(), false, crop)
+            Network::build(&mut builder, &config.backbone, &BTreeMap::new(), &[], false, crop)
         })?;
         let mut base = Self {
             network,

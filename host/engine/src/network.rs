@@ -25,7 +25,8 @@ struct HeadBranch {
     name: String,
     instance: Instance,
     spec: HeadSpec,
-    norm: Norm,
+    /// Made if the supervision graph names this head as a branch of its own.
+    norm: Option<Norm>,
 }
 
 /// Weight and bias of a layer norm.
@@ -134,11 +135,13 @@ pub(crate) fn assign(request: &Envelope) -> api::Result<Envelope> {
 }
 
 impl Network {
-    /// Builds a base model and heads. `crop` is the side of global crops.
+    /// Builds a base model and heads. `named` are the branches of the supervision graph: only they get
+    /// a norm, since nothing would train another one's. `crop` is the side of global crops.
     pub fn build(
         builder: &mut Builder<'_>,
         backbone: &ComponentConfig,
         heads: &BTreeMap<String, ComponentConfig>,
+        named: &[String],
         mask_token: bool,
         crop: usize,
     ) -> Result<Self> {
@@ -158,10 +161,10 @@ impl Network {
         let mut network =
             Self { role, backbone: instance, spec, heads: Vec::new(), joint_norm: None };
         for (name, head) in heads {
-            let branch = network.build_head(builder, name, head, crop)?;
+            let branch = network.build_head(builder, (name, head), named.contains(name), crop)?;
             network.heads.push(branch);
         }
-        if network.heads.len() > 1 {
+        if named.iter().any(|branch| branch == HEADS) {
             let width = network.heads.iter().map(|head| head.spec.width).sum();
             network.joint_norm = Some(Norm::new(builder, "heads.norm", width)?);
         }
@@ -171,8 +174,8 @@ impl Network {
     fn build_head(
         &self,
         builder: &mut Builder<'_>,
-        name: &str,
-        head: &ComponentConfig,
+        (name, head): (&str, &ComponentConfig),
+        is_branch: bool,
         crop: usize,
     ) -> Result<HeadBranch> {
         if [BASE, HEADS, "norm"].contains(&name) {
@@ -195,7 +198,8 @@ impl Network {
         let spec: HeadSpec = instance
             .call((method::component::SPEC, "spec"), &Envelope::default(), &mut ForwardServices)?
             .read()?;
-        let norm = Norm::new(builder, &format!("{scope}.norm"), spec.width)?;
+        let norm = || Norm::new(builder, &format!("{scope}.norm"), spec.width);
+        let norm = is_branch.then(norm).transpose()?;
         Ok(HeadBranch { name: name.to_owned(), instance, spec, norm })
     }
 
@@ -281,14 +285,13 @@ impl Network {
             }
             let map = head.forward(&input, request.training)?;
             if named {
-                encoded.insert(head.name.clone(), tail(&map, &head.norm)?);
+                let norm = head.norm.as_ref().ok_or_else(|| not_a_branch(&head.name))?;
+                encoded.insert(head.name.clone(), tail(&map, norm)?);
             }
             maps.push(map);
         }
         if joint {
-            let norm = self.joint_norm.as_ref().ok_or_else(|| {
-                Error::Composition("the branch \"heads\" needs two heads or more".into())
-            })?;
+            let norm = self.joint_norm.as_ref().ok_or_else(|| not_a_branch(HEADS))?;
             let joined = ops::cat(&maps.iter().collect::<Vec<_>>(), -1)?;
             encoded.insert(HEADS.to_owned(), tail(&joined, norm)?);
         }
@@ -302,6 +305,10 @@ impl Network {
             }
         }
     }
+}
+
+fn not_a_branch(name: &str) -> Error {
+    Error::Composition(format!("no edge of the supervision graph names the branch {name:?}"))
 }
 
 impl HeadBranch {

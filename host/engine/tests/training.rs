@@ -148,3 +148,9 @@ fn what_a_full_disk_leaves_is_the_former_checkpoint() {
     assert_eq!(kept.len(), tensors.len());
     assert!(!last.with_file_name(".last.writing").exists(), "half a checkpoint was left");
 }
+
+#[test]
+fn joined_heads_train_every_parameter() {
+    let run = Run::new("").with_head("second");
+    assert_eq!(run.train(false, &Unobserved).unwrap(), Ending::Finished);
+}

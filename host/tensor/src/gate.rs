@@ -140,7 +140,7 @@ pub(crate) fn check(case: Case, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     for portable in [false, true] {
         mode::scope(Mode { portable, ..training }, || {
             let way = if portable { "portable" } else { "kernel" };
-            let mut compare = |dtype: DType, tolerance: f64| {
+            let compare = |dtype: DType, tolerance: f64| {
                 let inputs: Vec<Array> =
                     inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
                 let (output, grads) = analytic(f, &inputs);

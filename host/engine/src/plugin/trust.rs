@@ -6,6 +6,7 @@
 //! sticky as `/tmp` is, where only an owner renames. Root gets no exemption: a plugin runs with the
 //! rights of whoever runs hssl. On other systems access lists decide, and nothing is checked here.
 
+#[cfg(not(unix))]
 use std::path::Path;
 
 use super::PluginError;

@@ -143,10 +143,12 @@ impl Learner {
         check_capabilities(config, registry, needs)?;
         let mask_token = needs.contains(&Capability::MaskReplace);
         let crop = config.views.global_crops_size;
+        let ends = edges.iter().flat_map(|edge| [edge.teacher.clone(), edge.student.clone()]);
+        let named: Vec<String> = ends.collect();
         let mut network = |role| {
             let mut builder = Builder { registry, stores: &mut stores, role, seed, device };
             let mask_token = mask_token && role == Role::Student;
-            Network::build(&mut builder, &config.backbone, heads, mask_token, crop)
+            Network::build(&mut builder, &config.backbone, heads, &named, mask_token, crop)
         };
         let (mut student, mut teacher) = (network(Role::Student)?, network(Role::Teacher)?);
 

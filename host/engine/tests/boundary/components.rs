@@ -26,7 +26,8 @@ fn a_component_is_found_by_kind_and_name_and_tells_of_itself() {
 
 #[test]
 fn two_plugins_of_one_interface_keep_their_own_components() {
-    let registry = Folder::new().with(&["minimal", "twin"]).registry();
+    let folder = Folder::new().with(&["minimal", "twin"]);
+    let registry = folder.registry();
     let ours = registry.component(Kind::Backbone, "minimal").unwrap();
     let theirs = registry.component(Kind::Head, "identity").unwrap();
     assert_eq!(ours.plugin.descriptor.name, "minimal");
@@ -36,7 +37,8 @@ fn two_plugins_of_one_interface_keep_their_own_components() {
 
 #[test]
 fn what_is_on_offer_is_known_without_loading() {
-    let registry = Folder::new().with(&["minimal", "twin"]).registry();
+    let folder = Folder::new().with(&["minimal", "twin"]);
+    let registry = folder.registry();
     let offers: Vec<String> = registry
         .offers()
         .map(|offer| format!("{} {} by {}", offer.kind, offer.name, offer.plugin.name))
@@ -55,7 +57,8 @@ fn what_is_on_offer_is_known_without_loading() {
 
 #[test]
 fn a_misspelt_name_gets_the_nearest_one_and_the_list() {
-    let registry = Folder::new().with(&["minimal", "panics", "twin"]).registry();
+    let folder = Folder::new().with(&["minimal", "panics", "twin"]);
+    let registry = folder.registry();
     let error = registry.component(Kind::Head, "minmal").unwrap_err();
     says(
         error,

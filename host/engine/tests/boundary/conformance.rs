@@ -7,7 +7,8 @@ use serde_json::Map;
 use crate::fixtures::Folder;
 
 fn checks(plugin: &str, kind: Kind, name: &str) -> Vec<Check> {
-    let registry = Folder::new().with(&[plugin]).registry();
+    let folder = Folder::new().with(&[plugin]);
+    let registry = folder.registry();
     conformance(&registry, kind, name, &Map::new()).unwrap()
 }
 

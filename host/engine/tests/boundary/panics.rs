@@ -22,7 +22,7 @@ fn network(registry: &Registry, backbone: &str, head: Option<&str>) -> Result<Ne
         Builder { registry, stores: &mut stores, role: Role::Student, seed: 0, device: &device };
     let heads: BTreeMap<String, ComponentConfig> =
         head.map(|head| ("aux".to_owned(), component(head))).into_iter().collect();
-    Network::build(&mut builder, &component(backbone), &heads, false, 32)
+    Network::build(&mut builder, &component(backbone), &heads, &["aux".to_owned()], false, 32)
         .map_err(|error| error.to_string())
 }
 

@@ -119,6 +119,13 @@ impl Run {
         self
     }
 
+    /// The same run with another head like the first.
+    pub fn with_head(mut self, name: &str) -> Self {
+        let head = self.config.heads["aux"].clone();
+        self.config.heads.insert(name.to_owned(), head);
+        self
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

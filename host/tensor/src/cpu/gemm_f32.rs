@@ -185,9 +185,8 @@ impl WithSimd for Block<'_> {
         let (first, deep) = (self.rows.start, self.depth.len());
         if self.a.column == 1 {
             self.tiles(simd, most, |row, height| {
-                let start = |index: usize| {
-                    (row + index.min(height - 1)) * self.a.row + self.depth.start
-                };
+                let start =
+                    |index: usize| (row + index.min(height - 1)) * self.a.row + self.depth.start;
                 Rows { data: self.a.data, starts: std::array::from_fn(start), step: 1 }
             });
             return;
@@ -219,12 +218,7 @@ impl WithSimd for Block<'_> {
 impl Block<'_> {
     /// Computes every tile; `rows` says where the rows of one lie.
     #[inline(always)]
-    fn tiles<'b, S: Simd>(
-        &self,
-        simd: S,
-        most: usize,
-        rows: impl Fn(usize, usize) -> Rows<'b>,
-    ) {
+    fn tiles<'b, S: Simd>(&self, simd: S, most: usize, rows: impl Fn(usize, usize) -> Rows<'b>) {
         let width = WIDE * S::F32_LANES;
         let panel = self.depth.len() * width;
         for index in self.panels.clone() {

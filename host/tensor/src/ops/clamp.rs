@@ -3,8 +3,8 @@
 use crate::cpu::{self, Acc, Real};
 use crate::{Array, Error, Result, Tensor, tape, with_real};
 
-/// x limited to \[min, max\]; the gradient passes inside, ends included, and is zero outside. NaN
-/// stays.
+/// x limited to \[min, max\]; the gradient passes inside and is zero at the ends and outside (as
+/// PyTorch 2.15 has it). NaN stays.
 ///
 /// # Errors
 /// `min` exceeds `max`, or one of them is NaN.
@@ -19,7 +19,7 @@ pub fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
         let grad = if native {
             kernel_backward(&array, grad, min, max)?
         } else {
-            let inside = (array.ge(min)? * array.le(max)?)?;
+            let inside = (array.gt(min)? * array.lt(max)?)?;
             (grad * inside.to_dtype(grad.dtype())?)?
         };
         Ok(vec![Some(grad)])
@@ -40,7 +40,7 @@ fn kernel_backward(x: &Array, grad: &Array, min: f64, max: f64) -> Result<Array>
     with_real!("Clamp", x.dtype(), T => {
         let (min, max) = (<T as Real>::Acc::of(min), <T as Real>::Acc::of(max));
         cpu::zip_map::<T>(x, grad, #[inline(always)] |x, grad| {
-            if (x >= min) & (x <= max) { grad } else { Acc::ZERO }
+            if (x > min) & (x < max) { grad } else { Acc::ZERO }
         })
     })
 }

@@ -96,7 +96,14 @@ impl Correlation {
 
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
     /// positions are and stay 0.
-    fn fill<T: Vector>(&self, buffer: &mut [T], image: &[T], row: usize, rows: usize, first: usize) {
+    fn fill<T: Vector>(
+        &self,
+        buffer: &mut [T],
+        image: &[T],
+        row: usize,
+        rows: usize,
+        first: usize,
+    ) {
         let width = self.reach(1, self.output[1]);
         let lanes = LANES.min(self.channels - first);
         let top = (row * self.stride[0]) as isize - self.offset[0];
@@ -263,7 +270,14 @@ fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
             let line = (row * stride_h + tap_h * plan.dilation[0]) * width + column * stride_w;
             for (tap_w, weight) in weights.by_ref().take(plan.kernel[1]).enumerate() {
                 let pixels = &buffer[(line + tap_w * plan.dilation[1]) * registers::<S, T>()..];
-                accumulate::<S, T, N>(simd, &mut sums, pixels, weight[register], register, stride_w);
+                accumulate::<S, T, N>(
+                    simd,
+                    &mut sums,
+                    pixels,
+                    weight[register],
+                    register,
+                    stride_w,
+                );
             }
         }
         let first = register * (LANES / registers::<S, T>());
@@ -384,8 +398,7 @@ impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
             let channel = block * LANES;
             let lanes = LANES.min(plan.channels - channel);
             plan.fill(buffer, x, first, rows, channel);
-            for (slot, pixel) in
-                grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels))
+            for (slot, pixel) in grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels))
             {
                 slot[..lanes].copy_from_slice(&pixel[channel..channel + lanes]);
             }

@@ -15,7 +15,8 @@ fn a_run_is_trained_evaluated_and_embedded() {
     desk.hssl("pretrain run").refused(&["run is a run", "--resume"]);
 
     let told = desk.hssl("eval run --evaluator knn --untrained").good().says(&["RUN", "knn"]);
-    let rows: Vec<&str> = told.out.lines().filter(|line| line.contains("run")).collect();
+    let is_row = |line: &&str| line.starts_with("run") && !line.contains(" knn: ");
+    let rows: Vec<&str> = told.out.lines().filter(is_row).collect();
     assert_eq!(rows.len(), 2, "{told:#?}");
     let results = std::fs::read_to_string(desk.path("run/results.json")).unwrap();
     let results: serde_json::Value = serde_json::from_str(&results).unwrap();

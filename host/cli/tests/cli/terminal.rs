@@ -10,7 +10,7 @@ fn wrong_usage_exits_with_2() {
     {
         let said = desk.hssl(line);
         assert_eq!(said.code, Some(2), "{line:?}: {said:#?}");
-        assert!(said.err.contains("sage"), "{line:?}: {said:#?}");
+        assert!(said.err.contains("--help"), "{line:?}: {said:#?}");
     }
     let said = desk.hssl("pretrian c.toml");
     assert!(said.err.contains("pretrain"), "{said:#?}");

@@ -65,6 +65,7 @@ impl Plugins {
                 json!({ "train": { "lr": 0.002, "clip_grad": 1.0, "warmup_epochs": 5 } }),
             ),
             component(Kind::Evaluator, "knn", options(json!({})), Value::Null),
+            component(Kind::Evaluator, "linear", options(json!({})), Value::Null),
         ]
     }
 }
@@ -159,7 +160,7 @@ fn each_layer_wins_over_those_below_and_is_named_as_the_origin() {
     assert_eq!(train.clip_grad, 2.0);
     assert_eq!(resolved.origin("train.clip_grad"), Some(&Origin::File { path: base, line: 2 }));
     assert_eq!(train.min_lr, 3.0);
-    assert_eq!(resolved.origin("train.min_lr"), Some(&Origin::File { path: run, line: 11 }));
+    assert_eq!(resolved.origin("train.min_lr"), Some(&Origin::File { path: run, line: 12 }));
     assert_eq!(train.weight_decay, 4.0);
     let variable = Origin::Environment("HSSL_TRAIN__WEIGHT_DECAY".into());
     assert_eq!(resolved.origin("train.weight_decay"), Some(&variable));
@@ -288,7 +289,7 @@ fn missing_sections_are_named_with_what_they_are_for() {
 #[test]
 fn rules_of_a_schema_beyond_the_walk_are_kept() {
     let text = format!("{SMALL}kernel_size = 6");
-    assert_says(&complaint(&text, &[]), &["run.toml:9: `heads.aux.kernel_size`", "multiple of 2"]);
+    assert_says(&complaint(&text, &[]), &["run.toml:9: `heads.aux.kernel_size`", "multipleOf"]);
 }
 
 #[test]

@@ -72,6 +72,13 @@ fn projection(shape: &[usize], dtype: DType) -> Array {
     Array::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
 }
 
+/// Standard normal values, f32, the same each time.
+pub(crate) fn noise(shape: impl Into<candle_core::Shape>) -> Array {
+    let shape = shape.into();
+    let values = random::scope(13, 0, || random::normal(shape.elem_count()));
+    Array::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
 type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// Sum of the projected output; random operations draw the same each time.

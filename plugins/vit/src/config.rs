@@ -7,6 +7,7 @@ use serde::Deserialize;
 /// Named sizes (timm).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names, reason = "the names are timm's")]
 pub enum Arch {
     /// 192 wide, 12 blocks, 3 heads.
     VitTiny,

@@ -458,7 +458,7 @@ pub(super) fn check_weight(
     transposed: bool,
 ) -> Result<([usize; 2], usize)> {
     let groups = geometry.groups;
-    if groups == 0 || channels % groups != 0 {
+    if groups == 0 || !channels.is_multiple_of(groups) {
         return Err(Error::attribute(
             op,
             format!("groups {groups}; expected a divisor of the {channels} channels of the map"),

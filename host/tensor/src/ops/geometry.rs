@@ -226,6 +226,7 @@ mod tests {
     #[test]
     fn readers_invert_sources() {
         let window = Window::new("Conv2d", [7, 6], KERNEL, &geometry()).unwrap();
+        #[allow(clippy::needless_range_loop, reason = "the axis indexes several arrays")]
         for axis in 0..2 {
             for tap in 0..KERNEL[axis] {
                 for input in 0..window.input[axis] {

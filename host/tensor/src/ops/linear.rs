@@ -152,9 +152,9 @@ mod tests {
 
     #[test]
     fn autocast_answers_in_bf16_and_keeps_gradients_in_f32() {
-        let x = Array::randn(0f32, 1.0, (4, 8), &Device::Cpu).unwrap();
-        let w = Parameter::trainable("w", Array::randn(0f32, 1.0, (3, 8), &Device::Cpu).unwrap());
-        let b = Parameter::trainable("b", Array::randn(0f32, 1.0, 3, &Device::Cpu).unwrap());
+        let x = crate::gate::noise((4, 8));
+        let w = Parameter::trainable("w", crate::gate::noise((3, 8)));
+        let b = Parameter::trainable("b", crate::gate::noise(3));
         scope(Mode { autocast: true, ..current() }, || {
             let [x, w_now, b_now] =
                 [Tensor::constant(x), Tensor::parameter(&w), Tensor::parameter(&b)];

@@ -46,7 +46,7 @@ pub fn log_sum_exp(x: &Tensor, dim: i64, keepdim: bool) -> Result<Tensor> {
 /// What is subtracted before exp: the largest, or 0 where that is infinite.
 #[inline(always)]
 fn shift<A: Acc>(largest: A) -> A {
-    if largest - largest == A::ZERO { largest } else { A::ZERO }
+    if largest.f64().is_finite() { largest } else { A::ZERO }
 }
 
 fn kernel<T: Real>(x: &Array, dim: usize) -> Result<Array>
@@ -139,7 +139,8 @@ where
 fn portable(x: &Array, dim: usize) -> Result<Array> {
     let x = wide(x)?;
     let most = x.max_keepdim(dim)?;
-    let finite = (&most - &most)?.eq(0f64)?;
+    // Infinity minus itself is no number.
+    let finite = most.sub(&most)?.eq(0f64)?;
     let shift = finite.where_cond(&most, &most.zeros_like()?)?;
     Ok((x.broadcast_sub(&shift)?.exp()?.sum_keepdim(dim)?.log()? + shift)?)
 }

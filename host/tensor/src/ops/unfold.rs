@@ -110,6 +110,7 @@ pub(super) fn taps(x: &Array, window: &Window, fill: f64) -> Result<Vec<Array>> 
     let (batch, _, _, channels) = x.dims4()?;
     let cells = cells(window);
     let mut padded = x.clone();
+    #[allow(clippy::needless_range_loop, reason = "the axis indexes several arrays")]
     for axis in 0..2 {
         let size = cells[axis] * window.stride[axis];
         let after = size - window.padding[axis] - window.input[axis];

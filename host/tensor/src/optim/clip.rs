@@ -70,10 +70,11 @@ fn norms(gradients: &Gradients, parameters: &[Arc<Parameter>]) -> Result<Vec<Opt
 /// Scales the gradient of `parameter` so that `norm` becomes `max_norm`, if it is larger.
 fn limit(gradients: &mut Gradients, parameter: &Parameter, max_norm: f64, norm: f64) -> Result<()> {
     let factor = max_norm / (norm + EPS);
-    if max_norm > 0.0 && factor < 1.0 {
-        if let Some(gradient) = gradients.remove(parameter) {
-            gradients.insert(parameter, scaled(&gradient, factor, 0.0)?);
-        }
+    if max_norm > 0.0
+        && factor < 1.0
+        && let Some(gradient) = gradients.remove(parameter)
+    {
+        gradients.insert(parameter, scaled(&gradient, factor, 0.0)?);
     }
     Ok(())
 }

@@ -15,10 +15,10 @@ pub fn vit_layer(name: &str, layers: usize) -> usize {
         if FIRST.contains(&scope) {
             return 0;
         }
-        if scope == "blocks" {
-            if let Some(Ok(block)) = scopes.next().map(str::parse::<usize>) {
-                return block + 1;
-            }
+        if scope == "blocks"
+            && let Some(Ok(block)) = scopes.next().map(str::parse::<usize>)
+        {
+            return block + 1;
         }
     }
     layers + 1

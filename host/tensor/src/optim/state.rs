@@ -115,8 +115,9 @@ impl<const N: usize> State<N> {
             }
         }
         for (_, parameter, _) in &work {
-            if !self.entries.contains_key(&parameter.id()) {
-                self.entries.insert(parameter.id(), Entry::zeros(&parameter.value())?);
+            if let std::collections::hash_map::Entry::Vacant(e) = self.entries.entry(parameter.id())
+            {
+                e.insert(Entry::zeros(&parameter.value())?);
             }
         }
         let work: Vec<_> = work

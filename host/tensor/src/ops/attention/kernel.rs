@@ -189,7 +189,7 @@ fn scale_and_bias<A: Tile>(
     row: usize,
 ) {
     match bias.map(|bias| bias.row(pair, row)) {
-        None => s.iter_mut().for_each(|s| *s = *s * scale),
+        None => s.iter_mut().for_each(|s| *s *= scale),
         Some((bias, 1)) => s.iter_mut().zip(bias).for_each(|(s, b)| *s = *s * scale + *b),
         Some((bias, step)) => {
             s.iter_mut().enumerate().for_each(|(i, s)| *s = *s * scale + bias[i * step]);
@@ -363,7 +363,7 @@ fn softmax<A: Tile>(s: &mut [A]) -> A {
         |s| [s],
     );
     let share = A::ONE / sum;
-    s.iter_mut().for_each(|s| *s = *s * share);
+    s.iter_mut().for_each(|s| *s *= share);
     most + sum.ln()
 }
 

@@ -18,7 +18,7 @@ use crate::table::grouped;
 
 /// Write the features of images to a safetensors file
 ///
-/// `features` f32 [n, C], `labels` i64 [n] and, with --tokens, `tokens` f32 [n, N, C]; rows are in
+/// `features` (n, C) f32, `labels` (n) i64 and, with --tokens, `tokens` (n, N, C) f32; rows are in
 /// the data set's order: class folders sorted by name, files sorted by name.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:

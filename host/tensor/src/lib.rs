@@ -33,3 +33,10 @@ pub use hssl_ops::{Op, PadMode, ResizeMode};
 pub use parameter::Parameter;
 pub use tape::{Gradients, backward, checkpoint};
 pub use tensor::Tensor;
+
+/// Memory in use on the current CUDA device, bytes, by all processes.
+#[cfg(feature = "cuda")]
+pub fn cuda_memory_in_use() -> Option<usize> {
+    use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
+    mem_get_info().ok().map(|(free, total)| total - free)
+}

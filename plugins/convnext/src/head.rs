@@ -3,12 +3,12 @@
 use hssl_plugin_api::component::{Head, HeadInput, HeadSpec};
 use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::block::{Block, BlockConfig};
 
 /// Which shortcuts of block 0 are removed. ConvNeXt has one per block, so `first` and `both` agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FirstShortcut {
     /// The first one, which would carry the base's features to the head's output unchanged.

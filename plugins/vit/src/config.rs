@@ -2,10 +2,10 @@
 
 use hssl_plugin_api::{Result, refuse};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Named sizes (timm).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::enum_variant_names, reason = "the names are timm's")]
 pub enum Arch {
@@ -20,7 +20,7 @@ pub enum Arch {
 }
 
 /// How learned positions are resized to another grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PosEmbedResize {
     /// `dino` while training, `timm` otherwise.

@@ -143,7 +143,19 @@ impl Context<'_> {
         unsafe { (self.host.parallel)(n, state, runner(&body)) }
     }
 
-    /// Runs a block without keeping its intermediates; they are computed again for the gradient.
+    /// Runs a block of a network with one input and one output; see [`Context::checkpoint`].
+    pub fn block(
+        &self,
+        x: &Tensor,
+        body: impl Fn(&Tensor) -> Result<Tensor> + Send + 'static,
+    ) -> Result<Tensor> {
+        let mut outputs = self.checkpoint(&[x], move |inputs| Ok(vec![body(&inputs[0])?]))?;
+        Ok(outputs.remove(0))
+    }
+
+    /// Runs a block of a network. With `train.checkpoint_blocks` the host does not keep the block's
+    /// intermediates but runs `body` again for the gradient, so `body` must give the same result
+    /// twice; random numbers of the host's operations repeat by themselves.
     pub fn checkpoint(
         &self,
         inputs: &[&Tensor],
@@ -176,7 +188,10 @@ impl Context<'_> {
                     (abi::OK, Message { json: Bytes::EMPTY, tensors: Handles::new(handles) })
                 }
                 Ok(Err(error)) => (abi::FAILED, text(error.to_string())),
-                Err(_) => (abi::PANICKED, text("a checkpointed block panicked".into())),
+                Err(panic) => {
+                    let words = crate::export::panic_text(&*panic);
+                    (abi::PANICKED, text(format!("a block panicked: {words}")))
+                }
             };
             // SAFETY: `reply` is the host's out-pointer, holding an empty message.
             unsafe { *reply = message };

@@ -1,9 +1,10 @@
 //! `generated:shapes`: images made on the fly, so that everything runs before any data is fetched.
 //!
-//! An image shows one to three shapes of one kind, its class, on a cluttered background. Colours,
-//! places, sizes and turns are random and say nothing about the class, so neighbours in pixel
-//! space share no class; the kind of shape survives crops, mirroring and colour changes, which is
-//! what self-supervision looks for. Pixel masks and boxes come with it.
+//! An image shows one to three shapes of one kind, its class, on a cluttered background under a
+//! coloured light. Light, places, sizes and tilts are random and say nothing about the class, and the
+//! light is most of what pixels differ by: an untrained network sees little else. The kind of shape
+//! survives crops, mirroring and colour changes, which is what self-supervision looks for. Pixel
+//! masks and boxes come with it.
 
 mod scene;
 mod shape;

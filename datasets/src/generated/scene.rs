@@ -1,10 +1,11 @@
-//! One image of the generated set: background, distractors, shapes, noise.
+//! One image of the generated set: background, distractors, shapes, tint, noise.
+//!
+//! Everything is drawn in grey and lit by one coloured light at the end. The light is most of what
+//! pixels differ by and says nothing of the class; colour jitter takes it away.
 
 use super::shape::Shape;
 use crate::random::Stream;
 use crate::{Image, Mask, ObjectBox, Sample};
-
-type Colour = [f32; 3];
 
 pub(super) fn draw(kind: Shape, size: usize, random: &mut Stream) -> Sample {
     let mut canvas = Canvas::background(size, random);
@@ -31,6 +32,9 @@ fn radii(random: &mut Stream) -> Vec<f32> {
     radii
 }
 
+/// How far shapes are turned at most, in radians.
+const TILT: f32 = 0.35;
+
 /// Where a shape is, in pixels, and how it is turned and stretched.
 struct Placement {
     x: f32,
@@ -45,7 +49,7 @@ impl Placement {
     fn random(radius: f32, size: f32, number: usize, random: &mut Stream) -> Self {
         // The large shape stays inside; smaller ones may be cut at the edge.
         let margin = if number == 0 { radius * 0.9 } else { radius * 0.4 };
-        let angle = random.uniform(0.0, std::f32::consts::TAU);
+        let angle = random.uniform(-TILT, TILT);
         Self {
             x: random.uniform(margin, size - margin),
             y: random.uniform(margin, size - margin),
@@ -59,20 +63,20 @@ impl Placement {
 
 struct Canvas {
     size: usize,
-    /// RGB, 0..=255.
-    pixels: Vec<Colour>,
+    /// Lightness, 0..=255.
+    pixels: Vec<f32>,
     /// 0 is background, 1 the first class.
     mask: Vec<u8>,
 }
 
 impl Canvas {
-    /// A gradient between two colours with a coarse texture.
+    /// A gradient between two greys with a coarse texture.
     fn background(size: usize, random: &mut Stream) -> Self {
-        let (from, to) = (colour(random), colour(random));
+        let (from, to) = (grey(random), grey(random));
         let angle = random.uniform(0.0, std::f32::consts::TAU);
         let (cos, sin) = (angle.cos(), angle.sin());
         const GRID: usize = 6;
-        let strength = random.uniform(5.0, 35.0);
+        let strength = random.uniform(5.0, 15.0);
         let mut texture = [[0.0f32; GRID + 1]; GRID + 1];
         texture.iter_mut().flatten().for_each(|value| *value = strength * random.normal());
         let mut pixels = Vec::with_capacity(size * size);
@@ -85,16 +89,16 @@ impl Canvas {
                 let (fu, fv) = (gu - iu as f32, gv - iv as f32);
                 let row = |i: usize| texture[i][iu] * (1.0 - fu) + texture[i][iu + 1] * fu;
                 let grain = row(iv) * (1.0 - fv) + row(iv + 1) * fv;
-                pixels.push(mix(from, to, share).map(|value| value + grain));
+                pixels.push(mix(from, to, share) + grain);
             }
         }
         Self { size, pixels, mask: vec![0; size * size] }
     }
 
-    /// A line or a soft blob in any colour, which no class has.
+    /// A line or a soft blob, which no class has.
     fn distractor(&mut self, random: &mut Stream) {
         let size = self.size as f32;
-        let colour = colour(random);
+        let grey = grey(random);
         let (x0, y0) = (random.uniform(0.0, size), random.uniform(0.0, size));
         let angle = random.uniform(0.0, std::f32::consts::TAU);
         let (cos, sin) = (angle.cos(), angle.sin());
@@ -114,12 +118,12 @@ impl Canvas {
                     (1.0 - square).max(0.0)
                 };
                 let pixel = &mut self.pixels[y * self.size + x];
-                *pixel = mix(*pixel, colour, share * opacity);
+                *pixel = mix(*pixel, grey, share * opacity);
             }
         }
     }
 
-    /// Draws a shape in two colours that stand out and returns the box of its visible pixels, if any.
+    /// Draws a shape, light with a dark pattern, and returns the box of its visible pixels, if any.
     fn shape(
         &mut self,
         kind: Shape,
@@ -134,9 +138,7 @@ impl Canvas {
             ((centre - reach).floor().max(0.0) as usize)..last
         };
         let (columns, rows) = (range(x), range(y));
-        let behind = self.mean(&columns, &rows);
-        let fill = contrasting(behind, random);
-        let second = contrasting(fill, random);
+        let (light, dark) = (random.uniform(170.0, 230.0), random.uniform(10.0, 50.0));
         let (mut left, mut top, mut right, mut bottom) = (self.size, self.size, 0, 0);
         let mut area = 0;
         for row in rows {
@@ -149,7 +151,7 @@ impl Canvas {
                     continue;
                 }
                 let at = row * self.size + column;
-                let paint = mix(fill, second, kind.surface(u, v));
+                let paint = mix(light, dark, kind.surface(u, v));
                 self.pixels[at] = mix(self.pixels[at], paint, share);
                 if share >= 0.5 {
                     self.mask[at] = class as u8 + 1;
@@ -171,30 +173,18 @@ impl Canvas {
         })
     }
 
-    fn mean(&self, columns: &std::ops::Range<usize>, rows: &std::ops::Range<usize>) -> Colour {
-        let mut sum = [0.0; 3];
-        for row in rows.clone() {
-            for pixel in &self.pixels[row * self.size..][columns.clone()] {
-                for (sum, value) in sum.iter_mut().zip(pixel) {
-                    *sum += value;
-                }
-            }
-        }
-        let count = (columns.len() * rows.len()).max(1) as f32;
-        sum.map(|sum| sum / count)
-    }
-
-    /// Adds noise and rounds.
+    /// Lights the scene, adds noise and rounds.
     fn finish(&mut self, random: &mut Stream) -> Image {
-        let strength = random.uniform(2.0, 12.0);
+        let light = light(random);
+        let strength = random.uniform(2.0, 10.0);
         let mut image = Image::new(self.size, self.size);
         for (out, pixel) in image.data.chunks_exact_mut(3).zip(&self.pixels) {
-            for (out, value) in out.iter_mut().zip(pixel) {
+            for (out, gain) in out.iter_mut().zip(light) {
                 // The sum of two uniform draws: near enough to a bell, and cheap.
                 let bits = random.bits();
                 let noise = (bits >> 16) as f32 + (bits & 0xffff) as f32;
                 let noise = (noise / 65535.0 - 1.0) * 2.45;
-                *out = (value + strength * noise).round() as u8;
+                *out = (pixel * gain + strength * noise).round() as u8;
             }
         }
         image
@@ -206,26 +196,19 @@ fn coverage(distance: f32) -> f32 {
     (0.5 - distance).clamp(0.0, 1.0)
 }
 
-fn mix(from: Colour, to: Colour, share: f32) -> Colour {
-    [0, 1, 2].map(|channel| from[channel] + (to[channel] - from[channel]) * share)
+fn mix(from: f32, to: f32, share: f32) -> f32 {
+    from + (to - from) * share
 }
 
-fn colour(random: &mut Stream) -> Colour {
-    [(); 3].map(|()| random.uniform(0.0, 255.0))
+fn grey(random: &mut Stream) -> f32 {
+    random.uniform(70.0, 150.0)
 }
 
-/// A colour whose luma is away from `other`'s: shapes stay visible without colours.
-fn contrasting(other: Colour, random: &mut Stream) -> Colour {
-    let luma = |colour: Colour| 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2];
-    let mut best = colour(random);
-    for _ in 0..12 {
-        if (luma(best) - luma(other)).abs() > 70.0 {
-            break;
-        }
-        let next = colour(random);
-        if (luma(next) - luma(other)).abs() > (luma(best) - luma(other)).abs() {
-            best = next;
-        }
-    }
-    best
+/// Gains of red, green and blue: any hue, and brightness.
+fn light(random: &mut Stream) -> [f32; 3] {
+    let hue = random.uniform(0.0, std::f32::consts::TAU);
+    let (brightness, saturation) = (random.uniform(0.7, 1.1), random.uniform(0.2, 0.6));
+    [0.0, 1.0, 2.0].map(|third| {
+        brightness * (1.0 + saturation * (hue - third * std::f32::consts::TAU / 3.0).cos())
+    })
 }

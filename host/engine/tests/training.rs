@@ -71,6 +71,18 @@ fn loader_threads_change_nothing() {
 }
 
 #[test]
+fn blocks_that_are_computed_again_train_the_same_weights() {
+    let train = |line: &str| {
+        let run = Run::new(&format!("drop_path = 0.2\n{line}"));
+        run.train(false, &Unobserved).unwrap();
+        run
+    };
+    let (kept, again) = (train(""), train("checkpoint_blocks = true"));
+    weights_equal(&kept.last(), &again.last());
+    assert_eq!(metrics(kept.folder()), metrics(again.folder()));
+}
+
+#[test]
 fn accumulated_slices_draw_different_images_and_train() {
     let run = Run::new("accum_iter = 2");
     assert_eq!(run.train(false, &Unobserved).unwrap(), Ending::Finished);

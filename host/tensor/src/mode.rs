@@ -14,13 +14,21 @@ pub struct Mode {
     pub training: bool,
     /// GEMM-class operations take f32 operands as bf16; norms, softmax and losses stay in f32.
     pub autocast: bool,
+    /// Blocks that plugins mark are computed again for the gradient instead of being kept.
+    pub checkpoint_blocks: bool,
     /// Compute by candle's operations even where a kernel of ours exists (what other devices do).
     pub portable: bool,
 }
 
 thread_local! {
     static MODE: Cell<Mode> = const {
-        Cell::new(Mode { recording: true, training: false, autocast: false, portable: false })
+        Cell::new(Mode {
+            recording: true,
+            training: false,
+            autocast: false,
+            checkpoint_blocks: false,
+            portable: false,
+        })
     };
 }
 

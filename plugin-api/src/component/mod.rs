@@ -41,6 +41,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Backbone, Self::Head, Self::Objective, Self::Evaluator];
+
     /// The kind's word in configs and messages.
     pub const fn word(self) -> &'static str {
         match self {
@@ -49,6 +52,11 @@ impl Kind {
             Self::Objective => "objective",
             Self::Evaluator => "evaluator",
         }
+    }
+
+    /// The kind that a word names.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 

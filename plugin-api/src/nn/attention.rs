@@ -1,7 +1,7 @@
 //! Multi-head self-attention (Vaswani et al., 2017) with timm's parameter names.
 
-use crate::nn::Linear;
-use crate::{Params, Result, Tensor};
+use crate::nn::{Linear, LinearInit};
+use crate::{Init, Params, Result, Tensor};
 
 /// `qkv` (3C, C) and `proj` (C, C); scale head_dim^-1/2.
 #[derive(Clone, Debug)]
@@ -14,14 +14,24 @@ pub struct Attention {
 impl Attention {
     /// `heads` must divide the width.
     pub fn new(width: usize, heads: usize, params: &Params<'_>) -> Result<Self> {
+        Self::with_init(width, heads, LinearInit::default(), params)
+    }
+
+    /// As [`Attention::new`], with weights that start as `init` says.
+    pub fn with_init(
+        width: usize,
+        heads: usize,
+        init: LinearInit,
+        params: &Params<'_>,
+    ) -> Result<Self> {
         if heads == 0 || !width.is_multiple_of(heads) {
             refuse!("{}: {heads} heads do not divide the width {width}", params.prefix());
         }
-        Ok(Self {
-            qkv: Linear::new(width, 3 * width, &params.pp("qkv"))?,
-            proj: Linear::new(width, width, &params.pp("proj"))?,
-            heads,
-        })
+        let linear = |name, outputs| {
+            let weight = init.weight(width, width);
+            Linear::with_init(width, outputs, weight, Some(Init::ZEROS), &params.pp(name))
+        };
+        Ok(Self { qkv: linear("qkv", 3 * width)?, proj: linear("proj", width)?, heads })
     }
 
     /// (B, N, C) to (B, N, C), with the weights (B, heads, N, N) if asked for.

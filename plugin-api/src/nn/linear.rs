@@ -3,6 +3,27 @@
 use crate::params::Init;
 use crate::{Params, Result, Tensor};
 
+/// How the weights of a transformer's dense layers start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinearInit {
+    /// Truncated normal with std 0.02 (ViT, DINO, timm).
+    #[default]
+    TruncNormal,
+    /// Glorot's uniform, for the query, key and value weights each by itself (MoCo v3). Its gain does
+    /// not shrink with the width, so narrow models start out of GELU's linear range.
+    XavierUniform,
+}
+
+impl LinearInit {
+    /// For a weight (`outputs`, `inputs`).
+    pub fn weight(self, inputs: usize, outputs: usize) -> Init {
+        match self {
+            Self::TruncNormal => Init::TRUNC_002,
+            Self::XavierUniform => Init::xavier_uniform(inputs, outputs),
+        }
+    }
+}
+
 /// y = x W^T + b, parameters `weight` (O, I) and `bias` (O).
 #[derive(Clone, Debug)]
 pub struct Linear {

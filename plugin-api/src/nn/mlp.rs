@@ -1,7 +1,7 @@
 //! Two dense layers with GELU between.
 
-use crate::nn::Linear;
-use crate::{Params, Result, Tensor};
+use crate::nn::{Linear, LinearInit};
+use crate::{Init, Params, Result, Tensor};
 
 /// `fc1`, GELU, `fc2`.
 #[derive(Clone, Debug)]
@@ -13,10 +13,21 @@ pub struct Mlp {
 impl Mlp {
     /// C to `hidden` to C.
     pub fn new(width: usize, hidden: usize, params: &Params<'_>) -> Result<Self> {
-        Ok(Self {
-            fc1: Linear::new(width, hidden, &params.pp("fc1"))?,
-            fc2: Linear::new(hidden, width, &params.pp("fc2"))?,
-        })
+        Self::with_init(width, hidden, LinearInit::default(), params)
+    }
+
+    /// As [`Mlp::new`], with weights that start as `init` says.
+    pub fn with_init(
+        width: usize,
+        hidden: usize,
+        init: LinearInit,
+        params: &Params<'_>,
+    ) -> Result<Self> {
+        let linear = |name, inputs, outputs| {
+            let weight = init.weight(inputs, outputs);
+            Linear::with_init(inputs, outputs, weight, Some(Init::ZEROS), &params.pp(name))
+        };
+        Ok(Self { fc1: linear("fc1", width, hidden)?, fc2: linear("fc2", hidden, width)? })
     }
 
     /// (.., C) to (.., C).

@@ -11,7 +11,7 @@ mod projection;
 pub use attention::Attention;
 pub use conv::{Conv2d, ConvConfig};
 pub use drop_path::DropPath;
-pub use linear::Linear;
+pub use linear::{Linear, LinearInit};
 pub use mlp::Mlp;
 pub use norm::{BatchNorm, GroupNorm, LayerNorm};
 pub use projection::WeightNormLinear;

@@ -23,6 +23,7 @@ pub struct BlockConfig {
 }
 
 /// Depthwise convolution, layer norm, MLP; added to the input where the shortcut is kept.
+#[derive(Clone)]
 pub struct Block {
     conv_dw: Option<Conv2d>,
     norm: LayerNorm,

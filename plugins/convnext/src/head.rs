@@ -1,5 +1,7 @@
 //! A stack of ConvNeXt blocks on the base's last map.
 
+use std::sync::Arc;
+
 use hssl_plugin_api::component::{Head, HeadInput, HeadSpec};
 use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
 use schemars::JsonSchema;
@@ -65,7 +67,7 @@ fn ln_eps() -> f64 {
 /// ConvNeXt blocks at constant width and resolution.
 pub struct ConvNeXtHead {
     width: usize,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
 }
 
 impl Head for ConvNeXtHead {
@@ -93,7 +95,7 @@ impl Head for ConvNeXtHead {
                 token_mixer: config.token_mixer,
                 mlp: config.mlp,
             };
-            Block::new(&block, &blocks.pp(i))
+            Block::new(&block, &blocks.pp(i)).map(Arc::new)
         };
         let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
         Ok(Self { width: input.width, blocks })
@@ -105,11 +107,14 @@ impl Head for ConvNeXtHead {
 
     fn set_drop_path(&mut self, rates: &[f64]) {
         for (block, rate) in self.blocks.iter_mut().zip(rates) {
-            block.set_drop_path(*rate);
+            Arc::make_mut(block).set_drop_path(*rate);
         }
     }
 
-    fn forward(&self, _: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
-        self.blocks.iter().try_fold(map.clone(), |map, block| block.forward(&map))
+    fn forward(&self, cx: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
+        self.blocks.iter().try_fold(map.clone(), |map, block| {
+            let block = Arc::clone(block);
+            cx.block(&map, move |map| block.forward(map))
+        })
     }
 }

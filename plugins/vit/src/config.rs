@@ -1,6 +1,7 @@
 //! Sizes of a Vision Transformer.
 
-use hssl_plugin_api::{Result, refuse};
+use hssl_plugin_api::nn::LinearInit;
+use hssl_plugin_api::{Init, Result, refuse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,35 @@ pub enum PosEmbedResize {
     Timm,
 }
 
+/// How weights start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightInit {
+    /// Truncated normal with std 0.02; the patch embedding as PyTorch's convolutions (timm, DINO).
+    TruncNormal,
+    /// Glorot's uniform for every linear and for the patch embedding (MoCo v3). Learns sooner where
+    /// the width is far below ViT-S's, for which an std of 0.02 is small.
+    XavierUniform,
+}
+
+impl WeightInit {
+    /// Of the linears in the blocks.
+    pub fn linear(self) -> LinearInit {
+        match self {
+            Self::TruncNormal => LinearInit::TruncNormal,
+            Self::XavierUniform => LinearInit::XavierUniform,
+        }
+    }
+
+    /// Weight and bias of the patch embedding, for patches of `fan_in` values.
+    pub fn patch_embed(self, fan_in: usize, width: usize) -> (Init, Init) {
+        match self {
+            Self::TruncNormal => (Init::fan_in(fan_in), Init::fan_in(fan_in)),
+            Self::XavierUniform => (Init::xavier_uniform(fan_in, width), Init::ZEROS),
+        }
+    }
+}
+
 /// Options of the `vit` backbone. Keys that are given override those of `arch`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +86,9 @@ pub struct Config {
     /// How positions are resized for images of another size.
     #[serde(default = "auto")]
     pub pos_embed_resize: PosEmbedResize,
+    /// How weights start.
+    #[serde(default = "trunc_normal")]
+    pub weight_init: WeightInit,
 }
 
 fn small() -> Arch {
@@ -69,6 +102,9 @@ fn imagenet() -> usize {
 }
 fn four() -> f64 {
     4.0
+}
+fn trunc_normal() -> WeightInit {
+    WeightInit::TruncNormal
 }
 fn auto() -> PosEmbedResize {
     PosEmbedResize::Auto

@@ -1,9 +1,11 @@
 //! The model, top to bottom.
 
+use std::sync::Arc;
+
 use hssl_plugin_api::component::{
     Backbone, BackboneSetup, BackboneSpec, Capability, Features, Request, StageSpec,
 };
-use hssl_plugin_api::nn::{Attention, Conv2d, ConvConfig, DropPath, LayerNorm, Mlp};
+use hssl_plugin_api::nn::{Attention, Conv2d, ConvConfig, DropPath, LayerNorm, LinearInit, Mlp};
 use hssl_plugin_api::{Context, Init, Params, Result, Tensor, refuse};
 
 use crate::config::{Config, PosEmbedResize, Sizes};
@@ -19,11 +21,12 @@ pub struct VisionTransformer {
     cls_token: Tensor,
     pos_embed: Tensor,
     masked_embed: Option<Tensor>,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     norm: LayerNorm,
 }
 
 /// x + attention(norm1 x); x + mlp(norm2 x).
+#[derive(Clone)]
 struct Block {
     norm1: LayerNorm,
     attn: Attention,
@@ -33,12 +36,13 @@ struct Block {
 }
 
 impl Block {
-    fn new(sizes: &Sizes, params: &Params<'_>) -> Result<Self> {
+    fn new(sizes: &Sizes, init: LinearInit, params: &Params<'_>) -> Result<Self> {
+        let Sizes { width, heads, hidden, .. } = *sizes;
         Ok(Self {
-            norm1: LayerNorm::new(sizes.width, NORM_EPS, &params.pp("norm1"))?,
-            attn: Attention::new(sizes.width, sizes.heads, &params.pp("attn"))?,
-            norm2: LayerNorm::new(sizes.width, NORM_EPS, &params.pp("norm2"))?,
-            mlp: Mlp::new(sizes.width, sizes.hidden, &params.pp("mlp"))?,
+            norm1: LayerNorm::new(width, NORM_EPS, &params.pp("norm1"))?,
+            attn: Attention::with_init(width, heads, init, &params.pp("attn"))?,
+            norm2: LayerNorm::new(width, NORM_EPS, &params.pp("norm2"))?,
+            mlp: Mlp::with_init(width, hidden, init, &params.pp("mlp"))?,
             drop_path: DropPath::default(),
         })
     }
@@ -81,21 +85,26 @@ impl Backbone for VisionTransformer {
         let width = sizes.width;
         let blocks = params.pp("blocks");
         let tokens = sizes.grid() * sizes.grid() + 1;
+        let init = config.weight_init.linear();
+        let (patch_weight, patch_bias) =
+            config.weight_init.patch_embed(3 * sizes.patch * sizes.patch, width);
         let mask_token = || params.get("masked_embed", &[1, width], Init::ZEROS);
         Ok(Self {
             sizes,
             pos_embed_resize: config.pos_embed_resize,
             cls_token: params.get("cls_token", &[1, 1, width], Init::TRUNC_002)?,
             pos_embed: params.get("pos_embed", &[1, tokens, width], Init::TRUNC_002)?,
-            patch_embed: Conv2d::new(
+            patch_embed: Conv2d::with_init(
                 3,
                 width,
                 ConvConfig::patches(sizes.patch),
+                patch_weight,
+                patch_bias,
                 &params.pp("patch_embed").pp("proj"),
             )?,
             masked_embed: setup.mask_token.then(mask_token).transpose()?,
             blocks: (0..sizes.depth)
-                .map(|i| Block::new(&sizes, &blocks.pp(i)))
+                .map(|i| Block::new(&sizes, init, &blocks.pp(i)).map(Arc::new))
                 .collect::<Result<_>>()?,
             norm: LayerNorm::new(width, NORM_EPS, &params.pp("norm"))?,
         })
@@ -123,7 +132,7 @@ impl Backbone for VisionTransformer {
 
     fn set_drop_path(&mut self, rates: &[f64]) {
         for (block, rate) in self.blocks.iter_mut().zip(rates) {
-            block.drop_path = DropPath::new(*rate);
+            Arc::make_mut(block).drop_path = DropPath::new(*rate);
         }
     }
 
@@ -141,7 +150,7 @@ impl Backbone for VisionTransformer {
         positions::for_grid(weight, side, grid, PosEmbedResize::Timm, false).map(Some)
     }
 
-    fn forward(&self, _: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features> {
+    fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features> {
         let x = self.embed(images, request)?;
         let (b, h, w, c) = x.dims4()?;
         let positions = positions::for_grid(
@@ -157,7 +166,14 @@ impl Backbone for VisionTransformer {
         let (mut attention, mut layers) = (None, Vec::new());
         let last = self.blocks.len() - 1;
         for (i, block) in self.blocks.iter().enumerate() {
-            (x, attention) = block.forward(&x, request.attention && i == last)?;
+            let with_attention = request.attention && i == last;
+            let block = Arc::clone(block);
+            let mut outputs = cx.checkpoint(&[&x], move |inputs| {
+                let (x, attention) = block.forward(&inputs[0], with_attention)?;
+                Ok(std::iter::once(x).chain(attention).collect())
+            })?;
+            attention = outputs.split_off(1).pop();
+            x = outputs.remove(0);
             if i + request.layers > last {
                 layers.push(self.norm.forward(&x.narrow(1, 0, 1)?)?.reshape((b, c))?);
             }

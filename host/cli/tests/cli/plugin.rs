@@ -42,3 +42,37 @@ fn a_lock_is_kept_with_locked() {
     desk.write("plugins.lock", other);
     desk.hssl("config check c.toml --locked").refused(&["beef"]);
 }
+
+#[test]
+fn check_tries_the_promises_of_every_component() {
+    let desk = Desk::new();
+    for name in ["vit", "convnext", "dino", "knn", "linear"] {
+        let file = plugin(name).display().to_string();
+        let mut line = format!("plugin check {file}");
+        if name == "vit" {
+            line += " --set img_size=32 --set embed_dim=16 --set depth=2 --set num_heads=2";
+        }
+        let said = desk.hssl(&line).good().says(&[name, "kept    it is made with"]);
+        assert!(said.err.contains(" 0 broken"), "{said:#?}");
+    }
+    let vit = plugin("vit").display().to_string();
+    desk.hssl(&format!("plugin check {vit} --only knn")).refused(&["knn", "backbone vit"]);
+    desk.write("text.so", "no library");
+    desk.hssl("plugin check text.so").refused(&["text.so", "not a shared library"]);
+    let wrong = desk.hssl(&format!("plugin check {vit} --set depth=none"));
+    assert_eq!(wrong.code, Some(1));
+    wrong.says(&["broken", "depth"]);
+}
+
+#[test]
+fn new_makes_a_project_once() {
+    let desk = Desk::new();
+    let said = desk.hssl("plugin new my_head --kind head").good().says(&["my_head"]);
+    assert!(said.err.contains("cargo build --release"), "{said:#?}");
+    let source = std::fs::read_to_string(desk.path("my_head/src/lib.rs")).unwrap();
+    assert!(source.contains("head \"my_head\": MyHead"), "{source}");
+    assert!(desk.path("my_head/Cargo.toml").is_file());
+    desk.hssl("plugin new my_head --kind head").refused(&["my_head exists already"]);
+    desk.hssl("plugin new My-Head --kind head").refused(&["My-Head", "lower-case"]);
+    assert_eq!(desk.hssl("plugin new my_head").code, Some(2));
+}

@@ -32,3 +32,4 @@ pub use origin::Origin;
 pub use problem::{Problem, Severity};
 pub use resolve::{Base, Resolved, Sources, from_toml, load, resolve};
 pub use schema::*;
+pub use setting::settings;

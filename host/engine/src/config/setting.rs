@@ -20,6 +20,14 @@ pub(super) fn layer(settings: &[String]) -> Result<Layer> {
     Ok(layer)
 }
 
+/// The values of `KEY=VALUE` texts, as a tree.
+///
+/// # Errors
+/// A text has no `=`, or an empty key.
+pub fn settings(texts: &[String]) -> Result<Map<String, Value>> {
+    Ok(layer(texts)?.values)
+}
+
 /// What is TOML is that; anything else is a string.
 pub(super) fn value(text: &str) -> Value {
     let text = text.trim();

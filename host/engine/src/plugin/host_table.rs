@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use hssl_plugin_api::abi::{self, Body, Bytes, Handle, Handles, Host, Message};
 use hssl_plugin_api::wire::Envelope;
 use hssl_plugin_api::{self as api, Error as ApiError};
-use hssl_tensor::{Array, DType, Device, Error, Op, Tensor, dispatch, from_wire, to_wire};
+use hssl_tensor::{Array, DType, Device, Error, Op, Tensor, dispatch, from_wire, mode, to_wire};
 
 /// What a component may ask for during one call; see [`hssl_plugin_api::abi::method::host`].
 pub trait Services {
@@ -351,7 +351,12 @@ unsafe extern "C" fn checkpoint(
         // SAFETY: live handles, `count` of them.
         let inputs: Vec<&Tensor> =
             unsafe { slice(inputs, count) }.iter().map(|h| unsafe { borrow(*h) }).collect();
-        hssl_tensor::checkpoint(&inputs, move |inputs| body.run(inputs))
+        if mode::current().checkpoint_blocks {
+            hssl_tensor::checkpoint(&inputs, move |inputs| body.run(inputs))
+        } else {
+            let inputs: Vec<Tensor> = inputs.into_iter().cloned().collect();
+            body.run(&inputs)
+        }
     });
     let (status, message) = match result {
         Ok(outputs) => {

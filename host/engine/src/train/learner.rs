@@ -68,6 +68,7 @@ pub struct Learner {
     objective: Instance,
     device: Device,
     autocast: bool,
+    checkpoint_blocks: bool,
     seed: u64,
     clip_grad: f64,
     freeze_last_layer: usize,
@@ -187,6 +188,7 @@ impl Learner {
             objective,
             device: device.clone(),
             autocast: train.precision == Precision::Bf16,
+            checkpoint_blocks: train.checkpoint_blocks,
             seed,
             clip_grad: train.clip_grad,
             freeze_last_layer: train.freeze_last_layer,
@@ -282,6 +284,7 @@ impl Learner {
             recording: true,
             training: true,
             autocast: self.autocast,
+            checkpoint_blocks: self.checkpoint_blocks,
             ..mode::current()
         };
         let mut services = ObjectiveServices {

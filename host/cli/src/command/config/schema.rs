@@ -29,10 +29,7 @@ impl Schema {
         let plugins = session.plugins(None)?;
         let mut components: Vec<ComponentManifest> = Vec::new();
         for offer in plugins.offers() {
-            let kinds = [Kind::Backbone, Kind::Head, Kind::Objective, Kind::Evaluator];
-            let Some(kind) = kinds.into_iter().find(|kind| kind.word() == offer.kind) else {
-                continue;
-            };
+            let Some(kind) = Kind::of_word(offer.kind) else { continue };
             match plugins.component(kind, offer.name) {
                 Ok(component) => components.push((*component.manifest).clone()),
                 Err(error) => session.warning(&error.to_string()),

@@ -1,8 +1,10 @@
 //! `hssl plugin`
 
+mod check;
 mod inspect;
 mod list;
 mod lock;
+mod new;
 
 use std::process::ExitCode;
 
@@ -11,12 +13,14 @@ use clap::Subcommand;
 
 use crate::session::Session;
 
-/// Look at plugins
+/// Look at plugins, try them, start one
 #[derive(Debug, Subcommand)]
 pub enum Plugin {
     List(list::List),
     Inspect(inspect::Inspect),
     Lock(lock::Lock),
+    Check(check::Check),
+    New(new::New),
 }
 
 impl Plugin {
@@ -25,6 +29,8 @@ impl Plugin {
             Self::List(command) => command.run(session),
             Self::Inspect(command) => command.run(session),
             Self::Lock(command) => command.run(session),
+            Self::Check(command) => command.run(session),
+            Self::New(command) => command.run(session),
         }
     }
 }

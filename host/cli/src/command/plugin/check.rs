@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use hssl_engine::component::Kind;
 use hssl_engine::config;
 use hssl_engine::plugin::{Check as Checked, Outcome, Registry, SearchPath, conformance};
-use hssl_engine::component::Kind;
 
 use crate::session::Session;
 use crate::style;
@@ -45,7 +45,8 @@ impl Check {
             .filter(|(_, name)| self.only.as_deref().is_none_or(|only| only == *name))
             .collect();
         if chosen.is_empty() {
-            let names: Vec<_> = offers.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+            let names: Vec<_> =
+                offers.iter().map(|(kind, name)| format!("{kind} {name}")).collect();
             let only = self.only.as_deref().unwrap_or_default();
             let path = self.file.display();
             bail!("{path} has no component {only:?}; it has {}", names.join(", "));

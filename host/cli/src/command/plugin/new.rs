@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hssl_engine::plugin::scaffold;
 use hssl_engine::component::Kind;
+use hssl_engine::plugin::scaffold;
 
 use crate::session::Session;
 

@@ -29,20 +29,39 @@ thread_local! {
     static PANELS: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
 }
 
-/// Lends one of this thread's two buffers; a product that a waiting thread runs in between finds none
-/// and makes its own.
-fn with_panels<R>(which: usize, len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffers = PANELS.take();
-    let mut buffer = std::mem::take(&mut buffers[which]);
-    PANELS.set(buffers);
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
+/// One of this thread's two buffers, lent until it is dropped; a product that a waiting thread runs in
+/// between finds none and makes its own.
+///
+/// A guard and not a function that takes a closure: what a closure computes is compiled without the
+/// registers that [`pulp`] chose, unless it is inlined all the way.
+struct Panel {
+    which: usize,
+    len: usize,
+    buffer: Vec<f32>,
+}
+
+impl Panel {
+    fn lend(which: usize, len: usize) -> Self {
+        let mut buffers = PANELS.take();
+        let mut buffer = std::mem::take(&mut buffers[which]);
+        PANELS.set(buffers);
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        Self { which, len, buffer }
     }
-    let result = body(&mut buffer[..len]);
-    let mut buffers = PANELS.take();
-    buffers[which] = buffer;
-    PANELS.set(buffers);
-    result
+
+    fn slots(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl Drop for Panel {
+    fn drop(&mut self) {
+        let mut buffers = PANELS.take();
+        buffers[self.which] = std::mem::take(&mut self.buffer);
+        PANELS.set(buffers);
+    }
 }
 
 /// Lanes of a register of the instructions that [`pulp`] chooses.
@@ -89,38 +108,38 @@ pub(super) fn multiply(
         let depth = pass * k / passes..(pass + 1) * k / passes;
         let panel = depth.len() * width;
         let panels = n.div_ceil(width);
-        with_panels(0, panels * panel, |packed| {
-            let pack = |(index, panel): (usize, &mut [f32])| {
-                let first = index * width;
-                pack_columns(panel, b, depth.clone(), first..n.min(first + width), width);
-            };
-            if threads > 1 {
-                packed.par_chunks_mut(panel).enumerate().for_each(pack);
-            } else {
-                packed.chunks_mut(panel).enumerate().for_each(pack);
-            }
-            let group = if m.div_ceil(BLOCK) < 4 * threads { GROUP } else { panels };
-            let groups = panels.div_ceil(group);
-            let task = |index: usize| {
-                let (row, first) = (index / groups * BLOCK, index % groups * group);
-                pulp::Arch::new().dispatch(Block {
-                    out: &shared,
-                    stride: n,
-                    a,
-                    packed,
-                    rows: row..m.min(row + BLOCK),
-                    panels: first..panels.min(first + group),
-                    depth: depth.clone(),
-                    add: keep || pass > 0,
-                });
-            };
-            let tasks = m.div_ceil(BLOCK) * groups;
-            if threads > 1 && tasks > 1 {
-                (0..tasks).into_par_iter().for_each(task);
-            } else {
-                (0..tasks).for_each(task);
-            }
-        });
+        let mut packed = Panel::lend(0, panels * panel);
+        let packed = packed.slots();
+        let pack = |(index, panel): (usize, &mut [f32])| {
+            let first = index * width;
+            pack_columns(panel, b, depth.clone(), first..n.min(first + width), width);
+        };
+        if threads > 1 {
+            packed.par_chunks_mut(panel).enumerate().for_each(pack);
+        } else {
+            packed.chunks_mut(panel).enumerate().for_each(pack);
+        }
+        let group = if m.div_ceil(BLOCK) < 4 * threads { GROUP } else { panels };
+        let groups = panels.div_ceil(group);
+        let task = |index: usize| {
+            let (row, first) = (index / groups * BLOCK, index % groups * group);
+            pulp::Arch::new().dispatch(Block {
+                out: &shared,
+                stride: n,
+                a,
+                packed,
+                rows: row..m.min(row + BLOCK),
+                panels: first..panels.min(first + group),
+                depth: depth.clone(),
+                add: keep || pass > 0,
+            });
+        };
+        let tasks = m.div_ceil(BLOCK) * groups;
+        if threads > 1 && tasks > 1 {
+            (0..tasks).into_par_iter().for_each(task);
+        } else {
+            (0..tasks).for_each(task);
+        }
     }
 }
 
@@ -184,34 +203,46 @@ impl WithSimd for Block<'_> {
         let most = if S::F32_LANES >= 16 { ROWS } else { ROWS / 2 };
         let (first, deep) = (self.rows.start, self.depth.len());
         if self.a.column == 1 {
-            self.tiles(simd, most, |row, height| {
-                let start =
-                    |index: usize| (row + index.min(height - 1)) * self.a.row + self.depth.start;
-                Rows { data: self.a.data, starts: std::array::from_fn(start), step: 1 }
-            });
+            self.tiles(
+                simd,
+                most,
+                #[inline(always)]
+                |row, height| {
+                    let start = |index: usize| {
+                        (row + index.min(height - 1)) * self.a.row + self.depth.start
+                    };
+                    Rows { data: self.a.data, starts: std::array::from_fn(start), step: 1 }
+                },
+            );
             return;
         }
         let tiles = self.rows.len().div_ceil(most);
-        with_panels(1, tiles * most * deep, |block| {
-            for (tile, slots) in block.chunks_exact_mut(most * deep).enumerate() {
-                let row = first + tile * most;
-                let height = most.min(self.rows.end - row);
-                for (slots, p) in slots.chunks_exact_mut(most).zip(self.depth.clone()) {
-                    let start = row * self.a.row + p * self.a.column;
-                    if self.a.row == 1 {
-                        slots[..height].copy_from_slice(&self.a.data[start..start + height]);
-                    } else {
-                        for (index, slot) in slots[..height].iter_mut().enumerate() {
-                            *slot = self.a.data[start + index * self.a.row];
-                        }
+        let mut block = Panel::lend(1, tiles * most * deep);
+        let block = block.slots();
+        for (tile, slots) in block.chunks_exact_mut(most * deep).enumerate() {
+            let row = first + tile * most;
+            let height = most.min(self.rows.end - row);
+            for (slots, p) in slots.chunks_exact_mut(most).zip(self.depth.clone()) {
+                let start = row * self.a.row + p * self.a.column;
+                if self.a.row == 1 {
+                    slots[..height].copy_from_slice(&self.a.data[start..start + height]);
+                } else {
+                    for (index, slot) in slots[..height].iter_mut().enumerate() {
+                        *slot = self.a.data[start + index * self.a.row];
                     }
                 }
             }
-            self.tiles(simd, most, |row, _| {
+        }
+        let block = &*block;
+        self.tiles(
+            simd,
+            most,
+            #[inline(always)]
+            |row, _| {
                 let start = |index: usize| (row - first) * deep + index.min(most - 1);
                 Rows { data: block, starts: std::array::from_fn(start), step: most }
-            });
-        });
+            },
+        );
     }
 }
 
@@ -233,19 +264,20 @@ impl Block<'_> {
                     ($($height:literal)*) => {
                         $( if height <= $height {
                             if columns > S::F32_LANES {
-                                return self.tile::<S, $height, 2>(simd, rows, right, place);
+                                self.tile::<S, $height, 2>(simd, rows, right, place);
+                            } else {
+                                self.tile::<S, $height, 1>(simd, rows, right, place);
                             }
-                            return self.tile::<S, $height, 1>(simd, rows, right, place);
-                        } )*
+                        } else )* {
+                            unreachable!("a tile has at most {most} rows");
+                        }
                     };
                 }
-                (|| {
-                    if S::F32_LANES >= 16 {
-                        heights!(4 8 12);
-                    } else {
-                        heights!(2 4 6);
-                    }
-                })();
+                if S::F32_LANES >= 16 {
+                    heights!(4 8 12);
+                } else {
+                    heights!(2 4 6);
+                }
             }
         }
     }

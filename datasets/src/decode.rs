@@ -18,6 +18,10 @@ use crate::{Error, Image, Mask, Result};
 /// Sides above this are refused: a broken header must not ask for all memory.
 const LARGEST_SIDE: usize = 1 << 16;
 
+/// Images of more pixels are refused for the same reason; the number is that of PIL's
+/// `DecompressionBombError`.
+const MOST_PIXELS: usize = 178_956_970;
+
 /// File name endings that are taken for images, in lower case.
 pub const IMAGE_EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
@@ -30,7 +34,8 @@ pub fn is_image_name(name: &str) -> bool {
 /// Decodes the image file `bytes`; `name` is for the error.
 ///
 /// # Errors
-/// [`Error::Decode`] for a format that is not known, and for a broken or truncated file.
+/// [`Error::Decode`] for a format that is not known, for a broken or truncated file, and for one
+/// whose header tells of more than 178,956,970 pixels.
 pub fn decode(bytes: &[u8], name: &str) -> Result<Image> {
     let decoded = if bytes.starts_with(&[0xff, 0xd8]) { jpeg(bytes) } else { other(bytes) };
     decoded.map_err(|reason| broken(bytes, name, reason))
@@ -49,6 +54,16 @@ fn broken(bytes: &[u8], name: &str, reason: String) -> Error {
     Error::Decode { name: name.into(), size: bytes.len(), reason }
 }
 
+/// Refuses a header's size before anything of that size is allocated.
+fn check_size(width: usize, height: usize) -> Result<(), String> {
+    if width.saturating_mul(height) > MOST_PIXELS {
+        return Err(format!(
+            "its header says {width} x {height} pixels; expected at most {MOST_PIXELS} pixels"
+        ));
+    }
+    Ok(())
+}
+
 fn jpeg(bytes: &[u8]) -> Result<Image, String> {
     // Strict: a truncated file is an error, not a half grey image.
     let options = DecoderOptions::new_fast()
@@ -57,8 +72,10 @@ fn jpeg(bytes: &[u8]) -> Result<Image, String> {
         .set_max_height(LARGEST_SIDE)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    let data = decoder.decode().map_err(|error| error.to_string())?;
+    decoder.decode_headers().map_err(|error| error.to_string())?;
     let (width, height) = decoder.dimensions().ok_or("no size in its header")?;
+    check_size(width, height)?;
+    let data = decoder.decode().map_err(|error| error.to_string())?;
     if data.len() != width * height * 3 {
         return Err(format!("{} bytes for {width} x {height} RGB pixels", data.len()));
     }
@@ -108,6 +125,8 @@ fn open(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     limits.max_image_height = Some(LARGEST_SIDE as u32);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
+    let (width, height) = decoder.dimensions();
+    check_size(width as usize, height as usize)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
     Ok((decoded, orientation))
@@ -121,6 +140,8 @@ fn png_indices(bytes: &[u8]) -> Result<Option<Mask>, String> {
     }
     let mut decoder = Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(Transformations::IDENTITY);
+    let header = decoder.read_header_info().map_err(|error| error.to_string())?;
+    check_size(header.width as usize, header.height as usize)?;
     let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
     let (colour, depth) = reader.output_color_type();
     if !matches!(colour, ColorType::Indexed | ColorType::Grayscale) || depth == BitDepth::Sixteen {

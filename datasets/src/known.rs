@@ -19,7 +19,8 @@ pub struct KnownSet {
     pub classes: usize,
     /// Width and height of its images; `None` where they vary.
     pub image_size: Option<(usize, usize)>,
-    /// Folder below the data root, when unpacked; also the archive's own top folder.
+    /// Folder below the data root, when unpacked; also the archive's own top folder, except where a
+    /// part of a set is packed under the whole set's folder: that one is unpacked into this.
     pub folder: &'static str,
     /// Archive below the data root, when packed.
     pub archive: &'static str,
@@ -87,7 +88,7 @@ const KNOWN: [KnownSet; 11] = [
         splits: &["train", "test"],
         classes: 10,
         image_size: Some((32, 32)),
-        folder: "cifar-10-batches-bin",
+        folder: "cifar10-mini",
         archive: "cifar10-mini-bin.tar.gz",
         url: None,
         sha256: Some("c8099ee5bb87587d9e07327cd469880cba0053c6e563dcc354ceb470da0704d8"),
@@ -111,7 +112,7 @@ const KNOWN: [KnownSet; 11] = [
         splits: &["train", "test"],
         classes: 100,
         image_size: Some((32, 32)),
-        folder: "cifar-100-binary",
+        folder: "cifar100-mini",
         archive: "cifar100-mini-bin.tar.gz",
         url: None,
         sha256: Some("b2c427d216a5aa1c12f97f1fcf46cfde7e51569aad8878ccddffaa2389bcb224"),

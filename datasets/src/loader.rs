@@ -28,7 +28,8 @@ pub struct LoaderOptions {
     pub start_batch: usize,
     /// Loading threads; 0 loads in the thread that asks.
     pub threads: usize,
-    /// Batches that may be ready or in the making ahead of the one asked for. At least 1.
+    /// Batches that may be ready or in the making, from the one asked for on; at least one for each
+    /// thread, which would have nothing to do otherwise.
     pub prefetch: usize,
     /// Unreadable images an epoch may have; by default 1 % of the set, at least 10.
     pub bad_image_limit: Option<usize>,
@@ -56,6 +57,11 @@ impl LoaderOptions {
             bad_image_limit: None,
             shard: Shard::WHOLE,
         }
+    }
+
+    /// Batches that are in memory at most: what bounds it where the consumer is slow.
+    fn look_ahead(&self) -> usize {
+        self.prefetch.max(self.threads)
     }
 
     /// Batches of an epoch over `len` images, from its first on.
@@ -120,7 +126,7 @@ struct Shared {
 struct State {
     /// Next batch that a thread takes up.
     to_make: usize,
-    /// Batches handed out: threads stay less than `prefetch` ahead of it.
+    /// Batches handed out: threads stay less than [`LoaderOptions::look_ahead`] ahead of it.
     handed_out: usize,
     ready: BTreeMap<usize, Result<Made>>,
 }
@@ -282,7 +288,7 @@ impl Shared {
     /// A thread's life: takes up the next batch as long as it is not too far ahead.
     fn work(&self) {
         let mut scratch = Scratch::new();
-        let ahead = self.options.prefetch.max(1);
+        let ahead = self.options.look_ahead();
         loop {
             let number = {
                 let mut state = self.lock();

@@ -49,9 +49,12 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(spec: &'a str) -> Result<Self> {
-        // An `@` that no number follows belongs to a path.
+        // An `@` that no number follows belongs to a path, and so does one before a `/`.
+        let is_portion = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !text.contains('/')
+        };
         let (rest, portion) = match spec.rsplit_once('@') {
-            Some((rest, text)) if text.starts_with(|c: char| c.is_ascii_digit() || c == '.') => {
+            Some((rest, text)) if is_portion(text) => {
                 let portion = parse_portion(text).ok_or_else(|| Error::BadSpec {
                     spec: spec.into(),
                     found: format!("`@{text}` is not a portion"),
@@ -110,11 +113,17 @@ pub fn open(spec: &str, roots: &Roots) -> Result<Arc<dyn Dataset>> {
 /// generated one have no path.
 pub fn absolute(spec: &str, folder: &Path) -> String {
     match spec.trim().split_once(':') {
-        Some((kind, place)) if kind != "generated" && !place.is_empty() => {
+        // Any other text before a colon is a known set's, and the colon a seed's: `cifar10@0.1:7`.
+        Some((kind, place)) if is_kind(kind) && kind != "generated" && !place.is_empty() => {
             format!("{kind}:{}", folder.join(place).display())
         }
         _ => spec.to_owned(),
     }
+}
+
+/// Whether `word` is what a SPEC of files, or of images that are drawn, starts with.
+fn is_kind(word: &str) -> bool {
+    KINDS.iter().any(|known| known.split(':').next() == Some(word))
 }
 
 fn open_kind(
@@ -124,7 +133,7 @@ fn open_kind(
     roots: &Roots,
 ) -> Result<Arc<dyn Dataset>> {
     let split = parts.split;
-    if !KINDS.iter().any(|known| known.split(':').next() == Some(kind)) {
+    if !is_kind(kind) {
         return Err(unknown(parts.source));
     }
     if place.is_empty() {

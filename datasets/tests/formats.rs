@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hssl_datasets::{Dataset, Roots, cached, open, write_to};
+use hssl_datasets::{Dataset, Roots, absolute, cached, open, write_to};
 use tempfile::TempDir;
 
 fn roots(folder: &Path) -> Roots {
@@ -72,6 +72,12 @@ fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
 /// Class, first byte of the first pixel.
 fn contents(dataset: &dyn Dataset) -> Vec<(Option<i64>, u8)> {
     let one = |index| {
@@ -120,10 +126,8 @@ fn archives_hold_image_folders() {
     let files: Vec<_> =
         FILES.iter().enumerate().map(|(number, name)| (*name, png(number as u8))).collect();
     let plain = tar_of(&files);
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&plain).unwrap();
     put(&folder, "x.tar", &plain);
-    put(&folder, "x.tar.gz", &gzip.finish().unwrap());
+    put(&folder, "x.tar.gz", &gzip(&plain));
     put(&folder, "x.tar.zst", &zstd::encode_all(plain.as_slice(), 1).unwrap());
     for name in ["x.tar", "x.tar.gz", "x.tar.zst"] {
         for prefix in ["train", "set/train"] {
@@ -198,7 +202,7 @@ fn known_sets_are_found_packed_and_unpacked() {
     check_error(
         &folder,
         "cifar10-mini",
-        &["cifar-10-batches-bin", "cifar10-mini-bin.tar.gz", "Looked for", "--data-root"],
+        &["cifar10-mini and ", "cifar10-mini-bin.tar.gz", "Looked for", "--data-root"],
     );
     check_error(&folder, "cifar10", &["hssl data fetch cifar10"]);
     let files = [
@@ -217,6 +221,47 @@ fn known_sets_are_found_packed_and_unpacked() {
     let nowhere = Roots::default();
     let message = open("cifar10", &nowhere).err().unwrap().to_string();
     assert!(message.contains("HSSL_DATA"), "{message}");
+}
+
+/// Their archives have the same folder inside; unpacked, each has one of its own.
+#[test]
+fn a_whole_set_and_its_mini_one_are_not_taken_for_each_other() {
+    let folder = TempDir::new().unwrap();
+    let official = "cifar-10-batches-bin";
+    for number in 1..=5u8 {
+        let file = format!("{official}/data_batch_{number}.bin");
+        put(&folder, &file, &cifar(2, &[number]));
+        put(&folder, &format!("cifar10-mini/{file}"), &cifar(1, &[number]));
+    }
+    assert_eq!(open_in(&folder, "cifar10").len(), 10);
+    assert_eq!(open_in(&folder, "cifar10-mini").len(), 5);
+
+    put(&folder, "cifar-100-binary/train.bin", &cifar(2, &[7, 42]));
+    let packed = tar_of(&[("cifar-100-binary/train.bin", cifar(3, &[7, 42]))]);
+    put(&folder, "cifar100-mini-bin.tar.gz", &gzip(&packed));
+    assert_eq!(open_in(&folder, "cifar100").len(), 2);
+    assert_eq!(open_in(&folder, "cifar100-mini").len(), 3);
+}
+
+#[test]
+fn only_the_path_of_a_spec_is_made_absolute() {
+    let folder = Path::new("/runs");
+    for without in ["cifar10#train@0.1:7", "cifar10@5000:1", "generated:shapes?n=9#train@5:1"] {
+        assert_eq!(absolute(without, folder), without);
+    }
+    let path = folder.join("a#train@0.1:7");
+    let expected = format!("imagefolder:{}", path.display());
+    assert_eq!(absolute("imagefolder:a#train@0.1:7", folder), expected);
+}
+
+#[test]
+fn a_number_after_an_at_sign_inside_a_path_is_no_portion() {
+    let folder = TempDir::new().unwrap();
+    for number in 0..3 {
+        put(&folder, &format!("v@2/photos/a/{number}.png"), &png(number));
+    }
+    assert_eq!(open_in(&folder, "imagefolder:v@2/photos").len(), 3);
+    assert_eq!(open_in(&folder, "imagefolder:v@2/photos@1").len(), 1);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use hssl_datasets::{
     BlurWork, CropBox, EvalTransform, GroupShape, IMAGENET_MEAN, IMAGENET_STD, Image,
     Interpolation, Key, Resizer, Scratch, Transform, ViewGroup, Views, adjust_brightness,
-    adjust_contrast, adjust_hue, adjust_saturation, decode, flip_horizontal, gaussian_blur,
-    greyscale, normalise, solarise,
+    adjust_contrast, adjust_hue, adjust_saturation, decode, decode_mask, flip_horizontal,
+    gaussian_blur, greyscale, normalise, solarise,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -168,4 +168,30 @@ fn broken_images_are_errors_that_name_the_file() {
         }
     }
     assert!(decode(b"<html>not found</html>", "x.jpg").is_err());
+}
+
+#[test]
+fn a_header_that_asks_for_all_memory_is_refused() {
+    let mut jpeg = std::fs::read(fixture("odd/grey.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    // Height and width, behind the marker, the length and the precision.
+    jpeg[frame + 5..frame + 9].fill(0xff);
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, 60_000, 60_000);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_chunk(png::chunk::IDAT, &[]).unwrap();
+    drop(writer);
+    for (error, size) in [
+        (decode(&jpeg, "photos/17.jpg").unwrap_err(), "65535 x 65535"),
+        (decode(&png, "photos/17.jpg").unwrap_err(), "60000 x 60000"),
+        (decode_mask(&png, "photos/17.jpg").unwrap_err(), "60000 x 60000"),
+    ] {
+        assert!(error.is_broken_image());
+        let message = error.to_string();
+        for part in ["photos/17.jpg", size, "at most 178956970 pixels"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Loaders and augmentation: the same batches whoever makes them, and what is in them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use hssl_datasets::{
     Batch, Dataset, Error, EvalTransform, Image, Interpolation, Key, Loader, LoaderOptions,
@@ -14,12 +15,39 @@ struct Plain {
     len: usize,
     broken: Vec<usize>,
     panics: Option<usize>,
+    meeting: Option<Meeting>,
     loads: AtomicUsize,
 }
 
 impl Plain {
     fn new(len: usize) -> Self {
-        Self { len, broken: Vec::new(), panics: None, loads: AtomicUsize::new(0) }
+        let loads = AtomicUsize::new(0);
+        Self { len, broken: Vec::new(), panics: None, meeting: None, loads }
+    }
+}
+
+/// Holds threads up until so many have come.
+struct Meeting {
+    expected: usize,
+    come: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Meeting {
+    fn of(expected: usize) -> Self {
+        Self { expected, come: Mutex::new(0), changed: Condvar::new() }
+    }
+
+    fn attend(&self) {
+        let mut come = self.come.lock().unwrap();
+        *come += 1;
+        self.changed.notify_all();
+        let patience = Duration::from_secs(20);
+        let missing = |come: &mut usize| *come < self.expected;
+        let (come, waited) = self.changed.wait_timeout_while(come, patience, missing).unwrap();
+        let found = *come;
+        drop(come);
+        assert!(!waited.timed_out(), "only {found} of {} threads came", self.expected);
     }
 }
 
@@ -39,6 +67,9 @@ impl Dataset for Plain {
     fn load(&self, index: usize) -> Result<Sample> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         assert_ne!(Some(index), self.panics, "image {index} is cursed");
+        if let Some(meeting) = &self.meeting {
+            meeting.attend();
+        }
         if self.broken.contains(&index) {
             let reason = "a hole".into();
             return Err(Error::Decode { name: self.name(index), size: 3, reason });
@@ -130,17 +161,28 @@ fn ranks_share_the_images() {
 
 #[test]
 fn a_slow_consumer_bounds_the_memory() {
-    let set = Arc::new(Plain::new(400));
-    let options = LoaderOptions { threads: 3, prefetch: 2, ..LoaderOptions::evaluation(4) };
-    let mut loader = Loader::start(set.clone(), whole(), options).unwrap();
-    for number in 0..20 {
-        loader.next().unwrap().unwrap();
-        let loads = set.loads.load(Ordering::SeqCst);
-        assert!(loads <= (number + 2) * 4, "{loads} images read after batch {number}");
+    for (threads, prefetch, ahead) in [(2, 3, 3), (3, 2, 3)] {
+        let set = Arc::new(Plain::new(400));
+        let options = LoaderOptions { threads, prefetch, ..LoaderOptions::evaluation(4) };
+        let mut loader = Loader::start(set.clone(), whole(), options).unwrap();
+        for number in 0..20 {
+            loader.next().unwrap().unwrap();
+            let loads = set.loads.load(Ordering::SeqCst);
+            assert!(loads <= (number + ahead) * 4, "{loads} images read after batch {number}");
+        }
+        // Dropped in the middle: returns without waiting for the rest.
+        drop(loader);
+        assert!(set.loads.load(Ordering::SeqCst) < 100);
     }
-    // Dropped in the middle: returns without waiting for the rest.
-    drop(loader);
-    assert!(set.loads.load(Ordering::SeqCst) < 100);
+}
+
+#[test]
+fn every_thread_has_a_batch_to_make() {
+    let set = Arc::new(Plain { meeting: Some(Meeting::of(6)), ..Plain::new(6) });
+    let options = LoaderOptions { threads: 6, prefetch: 2, ..LoaderOptions::evaluation(1) };
+    for batch in Loader::start(set, whole(), options).unwrap() {
+        batch.unwrap();
+    }
 }
 
 #[test]

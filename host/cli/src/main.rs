@@ -29,22 +29,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            session.error(&error);
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// `error: ...`, then what caused it, unless the error says so already.
-fn report(error: &anyhow::Error) {
-    let style = style::ERROR;
-    let mut said = error.to_string();
-    anstream::eprintln!("{style}error{style:#}: {said}");
-    for cause in error.chain().skip(1) {
-        let text = cause.to_string();
-        if !said.contains(&text) {
-            anstream::eprintln!("  caused by: {text}");
-            said = text;
         }
     }
 }

@@ -16,7 +16,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
 
-    /// Refuse plugins that differ from plugins.lock beside the configuration
+    /// Refuse plugins that differ from plugins.lock: the one beside the configuration; a run's own;
+    /// where a run has none, or nothing is configured, the one in this folder
     #[arg(long, global = true)]
     pub locked: bool,
 

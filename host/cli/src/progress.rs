@@ -76,11 +76,13 @@ impl<'a> Progress<'a> {
     }
 
     fn bar(&self, total: usize, template: &str) -> ProgressBar {
+        if self.session.global.quiet {
+            return ProgressBar::hidden();
+        }
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
-        let bar = ProgressBar::new(total as u64).with_style(style);
-        if self.session.global.quiet { bar } else { self.session.bars.add(bar) }
+        self.session.bars.add(ProgressBar::new(total as u64).with_style(style))
     }
 
     fn step(&self, step: usize, epoch: (usize, usize), images_per_s: f64, wait: f64) {

@@ -29,26 +29,42 @@ impl Session {
         Self { global, bars }
     }
 
-    /// The plugins, held against the lock beside `config` if there is one.
+    /// The plugins, held against the lock of `config` if there is one.
     pub fn plugins(&self, config: Option<&Path>) -> Result<Registry> {
-        let registry = Registry::discover(&SearchPath::of_process(&self.global.plugin_dir));
-        let lock = match config {
-            Some(config) => PluginLock::beside(config)?,
-            None => None,
-        };
+        let found = Registry::discover(&SearchPath::of_process(&self.global.plugin_dir));
+        self.held_against_lock(found, config)
+    }
+
+    /// Holds plugins against the lock of `config` if there is one.
+    pub fn held_against_lock(&self, found: Registry, config: Option<&Path>) -> Result<Registry> {
         let enforcement = if self.global.locked { Enforcement::Refuse } else { Enforcement::Warn };
-        match lock {
-            Some(lock) => Ok(registry.with_lock(lock, enforcement)),
-            None if self.global.locked => {
-                let place = config.map(|path| path.with_file_name(LOCK_FILE));
-                let place = place.unwrap_or_else(|| PathBuf::from(LOCK_FILE));
-                bail!(
-                    "--locked: there is no {}; write it with `hssl plugin lock --out {0}`",
-                    place.display()
-                )
+        Ok(match self.lock(config)? {
+            Some(lock) => found.with_lock(lock, enforcement),
+            None => found,
+        })
+    }
+
+    /// The lock of a configuration file or a run's folder, or of a command that reads neither.
+    ///
+    /// # Errors
+    /// It cannot be read, or there is none and `--locked` asks for one.
+    pub fn lock(&self, config: Option<&Path>) -> Result<Option<PluginLock>> {
+        let folders = lock_folders(config);
+        for folder in &folders {
+            if let Some(lock) = PluginLock::within(folder)? {
+                return Ok(Some(lock));
             }
-            None => Ok(registry),
         }
+        if self.global.locked {
+            let place = |folder: &&Path| folder.join(LOCK_FILE).display().to_string();
+            let places: Vec<String> = folders.iter().map(place).collect();
+            bail!(
+                "--locked: there is no {}; write it with `hssl plugin lock --out {}`",
+                places.join(" and no "),
+                places[0]
+            )
+        }
+        Ok(None)
     }
 
     /// Where data is looked for.
@@ -92,6 +108,22 @@ impl Session {
         }
     }
 
+    /// Tells a failure, then what caused it, unless the failure says so already.
+    pub fn error(&self, error: &anyhow::Error) {
+        let style = style::ERROR;
+        let mut said = error.to_string();
+        self.bars.suspend(|| {
+            anstream::eprintln!("{style}error{style:#}: {said}");
+            for cause in error.chain().skip(1) {
+                let text = cause.to_string();
+                if !said.contains(&text) {
+                    anstream::eprintln!("  caused by: {text}");
+                    said = text;
+                }
+            }
+        });
+    }
+
     /// Tells a warning.
     pub fn warning(&self, text: &str) {
         if !self.global.quiet {
@@ -105,6 +137,17 @@ impl Session {
         if !self.global.quiet {
             self.bars.suspend(|| anstream::eprintln!("{text}"));
         }
+    }
+}
+
+/// The folders in which the lock of `config` may lie; the first that has one says which.
+fn lock_folders(config: Option<&Path>) -> Vec<&Path> {
+    let here = Path::new("");
+    match config {
+        None => vec![here],
+        // A run has a copy of the lock that it was started with, if there was one.
+        Some(run) if run_folder(run).is_some() => vec![run, here],
+        Some(file) => vec![file.parent().unwrap_or(here)],
     }
 }
 

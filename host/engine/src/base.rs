@@ -39,14 +39,9 @@ impl BaseModel {
     ) -> Result<Self> {
         let mut stores = Stores::default();
         let network = on_device(device, || {
-            let mut builder = Builder {
-                registry,
-                stores: &mut stores,
-                // The teacher's parameters are not trained.
-                role: Role::Teacher,
-                seed: config.train.seed,
-                device,
-            };
+            // The teacher's parameters are not trained.
+            let (role, seed) = (Role::Teacher, config.train.seed);
+            let mut builder = Builder::new(registry, &mut stores, role, seed, device);
             let crop = config.views.global_crops_size;
             Network::build(&mut builder, &config.backbone, &BTreeMap::new(), &[], false, crop)
         })?;

@@ -112,14 +112,37 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|e| Error::file(path, "cannot be written", e))
 }
 
+/// Makes sure that a file can be written at `path`, before the work whose result it is to hold; its
+/// folder is made.
+///
+/// # Errors
+/// `path` is a folder, or the folder that it lies in cannot be made or written to.
+pub fn prepare_file(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        let example = path.join("NAME.safetensors");
+        return Err(Error::content(
+            path,
+            format!(
+                "is a folder; expected the name of the file to write, such as {}",
+                example.display()
+            ),
+        ));
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)
+            .map_err(|e| Error::file(parent, "cannot create the folder", e))?;
+    }
+    let temporary = sibling(path, "writing");
+    let tried = File::create(&temporary).and_then(|file| {
+        drop(file);
+        fs::remove_file(&temporary)
+    });
+    tried.map_err(|e| Error::file(path, "cannot be written", e))
+}
+
 /// Writes a file under a temporary name, syncs it, and renames it.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = sibling(path, "writing");
-    if let Err(error) = write_file(&temporary, bytes) {
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    fs::rename(&temporary, path).map_err(|e| Error::file(path, "cannot be put in place", e))
+    replace(path, |temporary| write_file(temporary, bytes))
 }
 
 /// Writes named tensors as safetensors, synced, under a temporary name first.
@@ -128,12 +151,20 @@ pub fn write_weights(
     tensors: &[(String, Array)],
     metadata: Option<HashMap<String, String>>,
 ) -> Result<()> {
+    replace(path, |temporary| write_tensors(temporary, tensors, metadata))
+}
+
+/// Has a temporary file beside `path` written, and renames it; where that fails, none of it stays.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = sibling(path, "writing");
-    if let Err(error) = write_tensors(&temporary, tensors, metadata) {
+    let replaced = write(&temporary).and_then(|()| {
+        fs::rename(&temporary, path).map_err(|e| Error::file(path, "cannot be put in place", e))
+    });
+    if replaced.is_err() {
+        // Room for the user's next attempt; the error is the one to report.
         let _ = fs::remove_file(&temporary);
-        return Err(error);
     }
-    fs::rename(&temporary, path).map_err(|e| Error::file(path, "cannot be put in place", e))
+    replaced
 }
 
 fn write_tensors(

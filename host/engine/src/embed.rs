@@ -8,7 +8,7 @@ use hssl_plugin_api::component::Request;
 use hssl_tensor::{Array, DType, Device, Tensor, mode, ops};
 
 use crate::base::BaseModel;
-use crate::checkpoint::write_weights;
+use crate::checkpoint::{prepare_file, write_weights};
 use crate::error::{Error, Result};
 use crate::evaluate::images_tensor;
 use crate::events::{Event, Observer};
@@ -39,6 +39,7 @@ pub fn embed(
     out: &Path,
     observer: &dyn Observer,
 ) -> Result<usize> {
+    prepare_file(out)?;
     let inference = mode::Mode {
         recording: false,
         training: false,
@@ -47,6 +48,8 @@ pub fn embed(
     };
     let mut options = LoaderOptions::evaluation(embedding.batch_size);
     options.threads = embedding.threads;
+    // A row of a neighbour's features would pass for the image's own.
+    options.bad_image_limit = Some(0);
     let total = embedding.dataset.len();
     let transform = Arc::new(embedding.transform.clone());
     let (mut features, mut tokens, mut labels) = (Vec::new(), Vec::new(), Vec::new());

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hssl_plugin_api::abi::method;
 use hssl_plugin_api::component::{
-    BackboneSetup, BackboneSpec, BranchSpec, Features, HeadInput, HeadSpec, Kind, Request, Role,
+    BackboneSetup, BackboneSpec, BranchSpec, Edge, Features, HeadInput, HeadSpec, Kind, Request,
+    Role,
 };
 use hssl_plugin_api::params::{Init, ParameterRequest};
 use hssl_plugin_api::wire::Envelope;
@@ -15,7 +16,7 @@ use crate::config::ComponentConfig;
 use crate::error::{Error, Result};
 use crate::parameters::Stores;
 use crate::plugin::{Instance, Registry, Services, export, import, instantiate, log_line};
-use crate::supervision::{BASE, HEADS};
+use crate::supervision::{self, BASE, HEADS};
 
 /// Epsilon of the norm after a head (spec 1.2).
 const HEAD_NORM_EPS: f64 = 1e-6;
@@ -58,19 +59,28 @@ pub struct Network {
 
 /// What a network is built with.
 pub struct Builder<'a> {
-    /// Plugins.
-    pub registry: &'a Registry,
-    /// Where parameters go.
-    pub stores: &'a mut Stores,
-    /// Which network.
-    pub role: Role,
-    /// Seed of first values.
-    pub seed: u64,
-    /// Where parameters lie.
-    pub device: &'a Device,
+    registry: &'a Registry,
+    stores: &'a mut Stores,
+    role: Role,
+    seed: u64,
+    device: &'a Device,
+    /// Whether an edge trains the part that is being built. The student also has what only the
+    /// teacher uses, so that the teacher's copy of it has something to follow.
+    trained: bool,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// Puts the parameters of `role` into `stores`, on `device`; `seed` draws their first values.
+    pub fn new(
+        registry: &'a Registry,
+        stores: &'a mut Stores,
+        role: Role,
+        seed: u64,
+        device: &'a Device,
+    ) -> Self {
+        Self { registry, stores, role, seed, device, trained: true }
+    }
+
     fn store(&self) -> &'static str {
         match self.role {
             Role::Student => "student",
@@ -79,13 +89,17 @@ impl Builder<'_> {
     }
 
     fn parameter(&mut self, name: String, width: usize, init: Init) -> Result<Tensor> {
-        let request = ParameterRequest {
+        self.create(ParameterRequest {
             store: self.store().into(),
             name,
             shape: vec![width],
             init,
             trainable: true,
-        };
+        })
+    }
+
+    fn create(&mut self, mut request: ParameterRequest) -> Result<Tensor> {
+        request.trainable &= self.trained;
         self.stores.create(&request, self.seed, self.device)
     }
 }
@@ -94,8 +108,7 @@ impl Services for Builder<'_> {
     fn call(&mut self, service: u32, request: Envelope) -> api::Result<Envelope> {
         match service {
             method::host::PARAMETER => {
-                let request: ParameterRequest = request.read()?;
-                let made = self.stores.create(&request, self.seed, self.device);
+                let made = self.create(request.read()?);
                 let tensor = made.map_err(|error| api::Error::Host(error.to_string()))?;
                 Ok(Envelope::default().with("parameter", &export(&tensor)))
             }
@@ -135,13 +148,14 @@ pub(crate) fn assign(request: &Envelope) -> api::Result<Envelope> {
 }
 
 impl Network {
-    /// Builds a base model and heads. `named` are the branches of the supervision graph: only they get
-    /// a norm, since nothing would train another one's. `crop` is the side of global crops.
+    /// Builds a base model and heads. Only branches that `edges` name get a norm, and of the
+    /// student's heads and norms only those are trained that an edge reaches. `crop` is the side of
+    /// global crops.
     pub fn build(
         builder: &mut Builder<'_>,
         backbone: &ComponentConfig,
         heads: &BTreeMap<String, ComponentConfig>,
-        named: &[String],
+        edges: &[Edge],
         mask_token: bool,
         crop: usize,
     ) -> Result<Self> {
@@ -153,6 +167,8 @@ impl Network {
             "backbone": BackboneSetup { mask_token },
         }))?;
         let (registry, role) = (builder.registry, builder.role);
+        // Every edge trains the base, at the latest through a head.
+        builder.trained = true;
         let mut instance =
             instantiate(registry, Kind::Backbone, &backbone.plugin, &request, builder)?;
         let spec: BackboneSpec = instance
@@ -161,10 +177,11 @@ impl Network {
         let mut network =
             Self { role, backbone: instance, spec, heads: Vec::new(), joint_norm: None };
         for (name, head) in heads {
-            let branch = network.build_head(builder, (name, head), named.contains(name), crop)?;
+            let branch = network.build_head(builder, (name, head), edges, crop)?;
             network.heads.push(branch);
         }
-        if named.iter().any(|branch| branch == HEADS) {
+        if supervision::names(edges, HEADS) {
+            builder.trained = supervision::trains(edges, HEADS);
             let width = network.heads.iter().map(|head| head.spec.width).sum();
             network.joint_norm = Some(Norm::new(builder, "heads.norm", width)?);
         }
@@ -175,7 +192,7 @@ impl Network {
         &self,
         builder: &mut Builder<'_>,
         (name, head): (&str, &ComponentConfig),
-        is_branch: bool,
+        edges: &[Edge],
         crop: usize,
     ) -> Result<HeadBranch> {
         if [BASE, HEADS, "norm"].contains(&name) {
@@ -194,12 +211,14 @@ impl Network {
             "input": input,
         }))?;
         let registry = builder.registry;
+        builder.trained = supervision::trains_head(edges, name);
         let mut instance = instantiate(registry, Kind::Head, &head.plugin, &request, builder)?;
         let spec: HeadSpec = instance
             .call((method::component::SPEC, "spec"), &Envelope::default(), &mut ForwardServices)?
             .read()?;
+        builder.trained = supervision::trains(edges, name);
         let norm = || Norm::new(builder, &format!("{scope}.norm"), spec.width);
-        let norm = is_branch.then(norm).transpose()?;
+        let norm = supervision::names(edges, name).then(norm).transpose()?;
         Ok(HeadBranch { name: name.to_owned(), instance, spec, norm })
     }
 

@@ -111,6 +111,19 @@ impl RunFolder {
         fs::create_dir_all(&self.0).map_err(|e| Error::file(&self.0, "cannot be made", e))
     }
 
+    /// Removes the export, if there is one.
+    ///
+    /// # Errors
+    /// It is there and cannot be removed.
+    pub fn remove_backbone(&self) -> Result<()> {
+        match fs::remove_file(self.backbone()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file(self.backbone(), "cannot be removed", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the resolved configuration.
     pub fn write_config(&self, text: &str) -> Result<()> {
         replace_file(&self.config(), text.as_bytes())

@@ -16,7 +16,8 @@ pub const HEADS: &str = "heads";
 /// The edges of a configuration, with `heads` replaced by the head where there is only one.
 ///
 /// # Errors
-/// A preset needs a head and there is none; an edge names an unknown branch; no edge is left.
+/// A preset needs a head and there is none; an edge names an unknown branch; no edge is left; a
+/// head is named by none.
 pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
     let image = |teacher: &str, student: &str| Edge {
         teacher: teacher.into(),
@@ -46,7 +47,32 @@ pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
                 .into(),
         ));
     }
-    edges.into_iter().map(|edge| canonical(edge, heads)).collect()
+    let edges: Vec<Edge> =
+        edges.into_iter().map(|edge| canonical(edge, heads)).collect::<Result<_>>()?;
+    let idle = |head: &&String| !names(&edges, head) && !names(&edges, HEADS);
+    match heads.iter().find(idle) {
+        // The plain method names none; none is built.
+        Some(head) if config.supervision != Supervision::None => Err(Error::Composition(format!(
+            "no edge of the supervision graph names the head {head:?}, so nothing would use it; \
+             add an edge with it to hssl.edges, or remove [heads.{head}]"
+        ))),
+        _ => Ok(edges),
+    }
+}
+
+/// Whether an edge has this branch at either end.
+pub fn names(edges: &[Edge], branch: &str) -> bool {
+    edges.iter().any(|edge| edge.teacher == branch || edge.student == branch)
+}
+
+/// Whether an edge trains this branch: the student's end of one.
+pub fn trains(edges: &[Edge], branch: &str) -> bool {
+    edges.iter().any(|edge| edge.student == branch)
+}
+
+/// Whether an edge trains a head's blocks, through its own branch or through all heads joined.
+pub fn trains_head(edges: &[Edge], head: &str) -> bool {
+    trains(edges, head) || trains(edges, HEADS)
 }
 
 fn canonical(edge: Edge, heads: &[String]) -> Result<Edge> {
@@ -120,18 +146,36 @@ mod tests {
         check(Supervision::A2aB2b, &["aux"], &[("aux", "aux"), ("base", "base")]);
     }
 
+    fn edge(teacher: &str, student: &str) -> Edge {
+        Edge { teacher: teacher.into(), student: student.into(), weight: 1.0, level: Level::Image }
+    }
+
     #[test]
     fn what_is_missing_is_named() {
         let error = resolve(&config(Supervision::Hssl, Vec::new()), &[]).unwrap_err().to_string();
         assert!(error.contains("[heads.aux]"), "{error}");
-        let edge = Edge {
-            teacher: "auxx".into(),
-            student: "base".into(),
-            weight: 1.0,
-            level: Level::Image,
-        };
-        let error = resolve(&config(Supervision::Edges, vec![edge]), &["aux".into()]);
+        let edges = vec![edge("auxx", BASE)];
+        let error = resolve(&config(Supervision::Edges, edges), &["aux".into()]);
         assert!(error.unwrap_err().to_string().contains("\"auxx\""));
+    }
+
+    #[test]
+    fn a_head_that_no_edge_names_is_refused() {
+        let heads = ["a".to_owned(), "b".to_owned()];
+        let resolve = |edges| resolve(&config(Supervision::Edges, edges), &heads);
+        let error = resolve(vec![edge("a", BASE)]).unwrap_err().to_string();
+        assert!(error.contains("\"b\"") && error.contains("[heads.b]"), "{error}");
+        for named in [edge("b", BASE), edge(BASE, "b"), edge(HEADS, BASE)] {
+            resolve(vec![edge("a", BASE), named]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_only_a_teacher_is_not_trained() {
+        let edges = [edge(HEADS, BASE), edge(HEADS, "a")];
+        assert!(names(&edges, HEADS) && !trains(&edges, HEADS));
+        assert!(trains_head(&edges, "a") && !trains_head(&edges, "b"));
+        assert!(trains_head(&[edge(BASE, HEADS)], "b"), "a joined branch trains every head");
     }
 
     #[test]

@@ -177,10 +177,12 @@ impl Dino {
         let (crops, batch) = (dims[0], dims[1]);
         let branches: Vec<&str> = self.centres.keys().map(String::as_str).collect();
         let encoded = cx.teacher().encode(&views.global.flatten(0, 1)?, &branches, None)?;
+        let prototypes = self.teacher.prototypes(&branches)?;
         let temperature = self.config.teacher_temp_at(cx.info.epoch);
         let mut targets = BTreeMap::new();
         for (branch, centre) in &mut self.centres {
-            let logits = self.teacher.forward(branch, &encoded.get(branch)?.image)?.detach()?;
+            let image = &encoded.get(branch)?.image;
+            let logits = self.teacher.forward(branch, image, &prototypes)?.detach()?;
             let assignment = centre.sharpen(&logits, temperature)?;
             centre.observe(&logits)?;
             targets
@@ -194,12 +196,14 @@ impl Dino {
         let branches: BTreeSet<&str> =
             self.edges.iter().map(|edge| edge.student.as_str()).collect();
         let branches: Vec<&str> = branches.into_iter().collect();
+        let prototypes = self.student.prototypes(&branches)?;
         let encode = |crops: &Tensor| -> Result<BTreeMap<&str, Tensor>> {
             let dims = crops.dims();
             let encoded = cx.student().encode(&crops.flatten(0, 1)?, &branches, None)?;
             let mut logits = BTreeMap::new();
             for branch in &branches {
-                let rows = self.student.forward(branch, &encoded.get(branch)?.image)?;
+                let image = &encoded.get(branch)?.image;
+                let rows = self.student.forward(branch, image, &prototypes)?;
                 logits.insert(*branch, rows.reshape((dims[0], dims[1], self.config.out_dim))?);
             }
             Ok(logits)
@@ -237,13 +241,16 @@ impl Dino {
             total = Some(loss.scale((crops * (crops - 1)) as f64 / pairs as f64)?);
         }
         if let Some(local) = &predictions.local {
-            let mean = all.scale(1.0 / crops as f64)?.broadcast_to(local.dims())?;
-            let loss = self.cross_entropy(local, &mean)?;
-            let loss = loss.scale((crops * locals) as f64 / pairs as f64)?;
-            total = Some(match total {
-                Some(sum) => sum.add(&loss)?,
-                None => loss,
-            });
+            // Crop by crop: they share one target (B, K), which is not repeated over them.
+            let mean = all.squeeze(0)?.scale(1.0 / crops as f64)?;
+            for crop in 0..locals {
+                let loss = self.cross_entropy(&local.index(0, crop)?, &mean)?;
+                let loss = loss.scale(crops as f64 / pairs as f64)?;
+                total = Some(match total {
+                    Some(sum) => sum.add(&loss)?,
+                    None => loss,
+                });
+            }
         }
         match total {
             Some(total) => Ok(total),

@@ -1,6 +1,6 @@
 //! Projection heads: an MLP per branch, L2 norm, weight-normed prototypes (spec of DINO's head).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hssl_plugin_api::component::ObjectiveSetup;
 use hssl_plugin_api::nn::{Linear, WeightNormLinear};
@@ -42,6 +42,9 @@ pub struct Projections {
 }
 
 const SHARED: &str = "shared";
+
+/// Prototypes (K, C) of one step, by the name of their layer.
+pub type Prototypes = BTreeMap<String, Tensor>;
 
 impl Projections {
     /// For every branch of the supervision graph. In the student, a branch that nothing supervises
@@ -86,12 +89,31 @@ impl Projections {
         Ok(projections)
     }
 
-    /// Image-level vectors (n, C) of a branch to logits (n, K).
-    pub fn forward(&self, branch: &str, image: &Tensor) -> Result<Tensor> {
-        let missing = || Error::refused(format!("dino: branch {branch:?} has no projection"));
-        let mlp = if self.share_mlp { SHARED } else { branch };
-        let last_layer = if self.share_last_layer { SHARED } else { branch };
-        let x = self.mlps.get(mlp).ok_or_else(missing)?.forward(image)?;
-        self.last_layers.get(last_layer).ok_or_else(missing)?.forward(&x)
+    /// The prototypes of some branches. They stay the same within a step: asked for once, they are
+    /// normed once rather than for every branch and resolution.
+    pub fn prototypes(&self, branches: &[&str]) -> Result<Prototypes> {
+        let layers: BTreeSet<&str> =
+            branches.iter().map(|branch| self.last_layer_of(branch)).collect();
+        let weight = |name: &str| {
+            let layer = self.last_layers.get(name).ok_or_else(|| missing(name))?;
+            Ok((name.to_owned(), layer.weight()?))
+        };
+        layers.into_iter().map(weight).collect()
     }
+
+    /// Image-level vectors (n, C) of a branch to logits (n, K).
+    pub fn forward(&self, branch: &str, image: &Tensor, prototypes: &Prototypes) -> Result<Tensor> {
+        let mlp = if self.share_mlp { SHARED } else { branch };
+        let x = self.mlps.get(mlp).ok_or_else(|| missing(branch))?.forward(image)?;
+        let prototypes = prototypes.get(self.last_layer_of(branch));
+        x.linear(prototypes.ok_or_else(|| missing(branch))?, None)
+    }
+
+    fn last_layer_of<'n>(&self, branch: &'n str) -> &'n str {
+        if self.share_last_layer { SHARED } else { branch }
+    }
+}
+
+fn missing(branch: &str) -> Error {
+    Error::refused(format!("dino: branch {branch:?} has no projection"))
 }

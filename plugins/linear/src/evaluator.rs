@@ -166,12 +166,12 @@ impl Evaluator for LinearProbe {
 }
 
 impl LinearProbe {
+    /// Rates are for 256 images; [`LinearProbe::epoch`] scales them by what its steps hold.
     fn optimizer(&self) -> OptimizerRequest {
         let config = &self.config;
-        let scale = config.batch_size as f64 / 256.0;
         let group = |(i, lr): (usize, &f64)| OptimizerGroup {
             parameters: vec![format!("{i}.weight"), format!("{i}.bias")],
-            lr: lr * scale,
+            lr: *lr,
             weight_decay: config.weight_decay,
         };
         OptimizerRequest {
@@ -198,6 +198,7 @@ impl LinearProbe {
         cx.context().random_stream(epoch as u64)?;
         let order = cx.context().uniform(count, 0.0, 1.0)?.sort(false)?.1;
         let batch = self.config.batch_size.min(count);
+        let lr_factor = lr_factor * batch as f64 / 256.0;
         for start in (0..count).step_by(batch) {
             let len = batch.min(count - start);
             let index = order.narrow(0, start, len)?;

@@ -7,12 +7,13 @@ use anyhow::Result;
 use clap::Args;
 use hssl_datasets::EvalTransform;
 use hssl_engine::base::{BaseModel, weights_of};
-use hssl_engine::device;
 use hssl_engine::embed::{Embedding, embed};
 use hssl_engine::evaluate::loader_threads;
+use hssl_engine::events::Observer;
+use hssl_engine::{Error, device};
 
 use crate::options::Sets;
-use crate::progress::Progress;
+use crate::progress::{INTERRUPTED, Progress};
 use crate::session::{Session, run_folder, use_threads};
 use crate::table::grouped;
 
@@ -23,7 +24,8 @@ use crate::table::grouped;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl embed runs/a --data cifar10#test --out test.safetensors
-  hssl embed vit_small.toml --weights timm.safetensors --data imagefolder:photos --out f.safetensors
+  hssl embed configs/imagenet/dino_vit_small_convnext.toml --weights timm.safetensors \\
+    --data imagefolder:photos --out f.safetensors
   hssl embed runs/a --data generated:shapes#val --resize 0 --crop 0 --tokens --out f.safetensors")]
 pub struct Embed {
     /// Configuration file, or the folder of a run
@@ -84,7 +86,14 @@ impl Embed {
         };
         let mut base = BaseModel::build(config, &plugins, &device, Some(&weights))?;
         let progress = Progress::new(session).listen()?;
-        let images = embed(&mut base, &embedding, &self.out, &progress)?;
+        let images = match embed(&mut base, &embedding, &self.out, &progress) {
+            Err(Error::Training(_)) if progress.cancelled() => {
+                progress.finish();
+                session.say("stopped; nothing was written");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            images => images?,
+        };
         progress.finish();
         anstream::println!("{}  {} images", self.out.display(), grouped(images));
         Ok(ExitCode::SUCCESS)

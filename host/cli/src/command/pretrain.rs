@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
+use hssl_engine::checkpoint;
+use hssl_engine::events::{Event, Observer};
+use hssl_engine::plugin::{LOCK_FILE, PluginLock};
 use hssl_engine::run::RunFolder;
 use hssl_engine::train::{Ending, Job, pretrain};
 
@@ -14,7 +17,8 @@ use crate::session::{Session, run_folder, use_threads};
 
 /// Train a backbone without labels
 ///
-/// Ctrl-C and SIGTERM finish the step, save and exit; --resume goes on bit for bit.
+/// Ctrl-C and SIGTERM finish the step, save and exit; --resume goes on bit for bit. The run's
+/// folder gets a copy of the plugins.lock that applies.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl pretrain configs/quick.toml
@@ -29,18 +33,18 @@ pub struct Pretrain {
     /// Run folder; without it, `out` of the configuration, then a new folder below runs/
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in the run folder, by the configuration it was started with; start it if
-    /// there is none yet
+    /// Continue the run in the run folder, by the configuration it was started with; start it if it
+    /// has no checkpoint yet
     #[arg(long)]
     resume: bool,
 }
 
 impl Pretrain {
     pub fn run(self, session: &Session) -> Result<ExitCode> {
-        let plugins = session.plugins(Some(&self.config))?;
+        let mut plugins = session.plugins(Some(&self.config))?;
         let asked = run_folder(&self.config);
         if let Some(run) = asked.as_ref().filter(|_| !self.resume && self.out.is_none()) {
-            anyhow::bail!(
+            bail!(
                 "{} is a run; add --resume to continue it, or --out DIR to start another with its \
                  configuration",
                 run.path().display()
@@ -49,9 +53,22 @@ impl Pretrain {
         let mut resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
         let folder = match (&self.out, asked) {
             (None, Some(run)) => run,
+            (None, None) if self.resume && resolved.config.out.is_none() => bail!(
+                "--resume: {} does not say which run to continue; name the run's folder in its \
+                 place, or add --out DIR",
+                self.config.display()
+            ),
             (out, _) => RunFolder::for_new(&resolved.config, out.as_deref()),
         };
-        if self.resume && folder.config().is_file() && folder.path() != self.config {
+        let mut locked_by = self.config.as_path();
+        // Without a checkpoint there is nothing to continue: a first attempt that failed is
+        // repaired in the file.
+        let begun = folder.config().is_file() && checkpoint::exists(&folder.last());
+        if self.resume && begun && folder.path() != self.config {
+            if folder.path().join(LOCK_FILE).exists() {
+                locked_by = folder.path();
+                plugins = session.plugins(Some(locked_by))?;
+            }
             resolved = session.resolve(folder.path(), &self.sets.sets, &plugins)?;
         }
         use_threads(&resolved);
@@ -64,7 +81,8 @@ impl Pretrain {
             resume: self.resume,
         };
         let progress = Progress::new(session).listen()?;
-        let ending = pretrain(&job, &progress)?;
+        let lock = session.lock(Some(locked_by))?;
+        let ending = pretrain(&job, &Watch { progress: &progress, lock })?;
         progress.finish();
         let path = quoted(folder.path());
         match ending {
@@ -79,6 +97,31 @@ impl Pretrain {
                 Ok(ExitCode::from(INTERRUPTED))
             }
         }
+    }
+}
+
+/// Shows a run, and puts the lock that applies to it into its folder once there is one.
+struct Watch<'a> {
+    progress: &'a Progress<'a>,
+    lock: Option<PluginLock>,
+}
+
+impl Observer for Watch<'_> {
+    fn event(&self, event: &Event) {
+        self.progress.event(event);
+        if let (Event::Started { folder, .. }, Some(lock)) = (event, &self.lock) {
+            let copy = lock.copied_to(folder);
+            if copy.path() != lock.path()
+                && let Err(error) = copy.write()
+            {
+                let text = format!("the run goes on without a lock of its own: {error}");
+                self.progress.event(&Event::Warning(text));
+            }
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.progress.cancelled()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `hssl step`
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,7 +22,8 @@ use crate::session::{Session, use_threads};
 /// The file holds `input.global` [G, B, 3, H, W], `input.local`, `mask`, `student.*`, `teacher.*` and
 /// `state.*` before the step, `loss.total` and its terms, `grad.*` before clipping, and `updated.*`
 /// after it. --load takes inputs, masks and parameters from such a file, so that another framework
-/// can set them; a file that brings inputs makes the configured images unnecessary.
+/// can set them; a file that brings inputs makes the configured images unnecessary, and its step
+/// has local crops only if it brings those too.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl step configs/quick.toml --dump step.safetensors
@@ -49,16 +51,22 @@ impl Step {
         use_threads(&resolved);
         let config = &resolved.config;
         let device = device::select(&config.train.device)?;
-        let brings_inputs = match &self.load {
-            Some(file) => read_tensors(file, &device)?.contains_key("input.global"),
-            None => false,
+        let given = match &self.load {
+            Some(file) => read_tensors(file, &device)?,
+            None => HashMap::new(),
         };
-        let (mut views, steps_per_epoch) = if brings_inputs {
-            (synthetic_views(config, &device)?, 1)
+        let (mut views, steps_per_epoch) = if given.contains_key("input.global") {
+            let mut views = synthetic_views(config, &device)?;
+            // Noise keeps the place of what is loaded below, and is no input itself.
+            if !given.contains_key("input.local") {
+                views.local = None;
+            }
+            (views, 1)
         } else {
             let (batch, steps) = self.batch(config, &session.roots(Some(&resolved)))?;
             (batches::views(batch, &device)?, steps)
         };
+        drop(given);
         let mut learner = Learner::build(config, &plugins, &device)?;
         if let Some(file) = &self.load {
             dump::load(file, &learner, &mut views)?;
@@ -82,14 +90,14 @@ impl Step {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The batch of the step, and how many steps an epoch has.
+    /// The first batch of the step, and how many steps an epoch has.
     fn batch(&self, config: &RunConfig, roots: &Roots) -> Result<(Batch, usize)> {
         let images = open(&config.data.train, roots)?;
-        let steps = (images.len() / config.train.batch_size).max(1);
+        let (batch_size, batches) = (config.train.batch_size, config.train.accum_iter);
+        let steps = (images.len() / (batch_size * batches).max(1)).max(1);
         let epoch = (self.at / steps) as u64;
-        let mut options =
-            LoaderOptions::training(config.train.batch_size, config.train.seed, epoch);
-        options.start_batch = self.at % steps;
+        let mut options = LoaderOptions::training(batch_size, config.train.seed, epoch);
+        options.start_batch = self.at % steps * batches;
         let views = std::sync::Arc::new(config.views.clone());
         let mut loader = Loader::start(images, views, options)?;
         Ok((loader.next().context("the data set gives no batch")??, steps))

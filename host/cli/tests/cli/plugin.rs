@@ -41,6 +41,45 @@ fn a_lock_is_kept_with_locked() {
     other.replace_range(hash..hash + 4, "beef");
     desk.write("plugins.lock", other);
     desk.hssl("config check c.toml --locked").refused(&["beef"]);
+    // The first of the list by name.
+    let changed = plugin("convnext").display().to_string();
+    desk.hssl(&format!("plugin check {changed} --locked")).refused(&["beef"]);
+    desk.hssl(&format!("plugin check {changed}")).good();
+}
+
+#[test]
+fn a_lock_tells_what_it_leaves_out() {
+    let desk = Desk::new();
+    let broken = format!("more/broken{}", std::env::consts::DLL_SUFFIX);
+    desk.write(&broken, "no library");
+    let said = desk.hssl("plugin lock --plugin-dir more").good().says(&["5 plugins"]);
+    assert!(said.err.contains("warning: left out: ") && said.err.contains(&broken), "{said:#?}");
+}
+
+#[test]
+fn a_run_keeps_the_lock_that_it_was_started_with() {
+    let desk = Desk::new();
+    desk.write("configs/c.toml", TINY);
+    desk.hssl("plugin lock --out configs/plugins.lock").good();
+    desk.hssl("pretrain configs/c.toml --out runs/a --locked").good();
+    let lines = [
+        "pretrain runs/a --resume --locked",
+        "pretrain configs/c.toml --out runs/a --resume --locked",
+        "eval runs/a --evaluator knn --locked",
+        "embed runs/a --data generated:shapes?n=5&size=8 --out f.safetensors --locked",
+    ];
+    for line in lines {
+        desk.hssl(line).good();
+    }
+    // A run that has none, and what belongs to no configuration, is held against the one here.
+    std::fs::remove_file(desk.path("runs/a/plugins.lock")).unwrap();
+    for line in [lines[2], lines[3], "config schema --locked"] {
+        desk.hssl(line).refused(&["there is no ", "plugins.lock", "hssl plugin lock --out "]);
+    }
+    desk.hssl("plugin lock").good();
+    for line in [lines[2], lines[3], "config schema --locked"] {
+        desk.hssl(line).good();
+    }
 }
 
 #[test]
@@ -67,12 +106,17 @@ fn check_tries_the_promises_of_every_component() {
 #[test]
 fn new_makes_a_project_once() {
     let desk = Desk::new();
+    // Wherever Cargo builds to, the program finds one above it or above this folder.
+    desk.write("plugin-api/Cargo.toml", "[package]\nname = \"hssl-plugin-api\"\n");
     let said = desk.hssl("plugin new my_head --kind head").good().says(&["my_head"]);
     assert!(said.err.contains("cargo build --release"), "{said:#?}");
     let source = std::fs::read_to_string(desk.path("my_head/src/lib.rs")).unwrap();
     assert!(source.contains("head \"my_head\": MyHead"), "{source}");
-    assert!(desk.path("my_head/Cargo.toml").is_file());
+    let manifest = std::fs::read_to_string(desk.path("my_head/Cargo.toml")).unwrap();
+    assert!(manifest.contains("hssl-plugin-api = { path = "), "{manifest}");
     desk.hssl("plugin new my_head --kind head").refused(&["my_head exists already"]);
     desk.hssl("plugin new My-Head --kind head").refused(&["My-Head", "lower-case"]);
+    let elsewhere = "plugin new other --kind head --api my_head";
+    desk.hssl(elsewhere).refused(&["my_head is not the folder of hssl-plugin-api"]);
     assert_eq!(desk.hssl("plugin new my_head").code, Some(2));
 }

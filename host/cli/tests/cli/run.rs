@@ -1,6 +1,24 @@
 //! Training, evaluation and what lies between, in small.
 
+use std::path::Path;
+
+use serde_json::{Value, json};
+
 use crate::harness::{Desk, TINY};
+
+/// The tensors of a safetensors file.
+fn tensors(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    serde_json::from_slice(&bytes[8..8 + length]).unwrap()
+}
+
+/// Ctrl-C.
+#[cfg(unix)]
+fn interrupt(program: u32) {
+    let kill = std::process::Command::new("kill").args(["-INT", &program.to_string()]).status();
+    assert!(kill.unwrap().success());
+}
 
 #[test]
 fn a_run_is_trained_evaluated_and_embedded() {
@@ -19,25 +37,34 @@ fn a_run_is_trained_evaluated_and_embedded() {
     let rows: Vec<&str> = told.out.lines().filter(is_row).collect();
     assert_eq!(rows.len(), 2, "{told:#?}");
     let results = std::fs::read_to_string(desk.path("run/results.json")).unwrap();
-    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
     assert_eq!(results.as_array().unwrap().len(), 2, "{results}");
 
     // What is there is taken as it is, until it is asked for anew.
     let mut marked = results.clone();
-    marked[1]["metrics"]["top1@20"] = serde_json::json!(99.5);
+    marked[1]["metrics"]["top1@20"] = json!(99.5);
     desk.write("run/results.json", marked.to_string());
     let first = |line: &str| desk.hssl(line).good().json()[0]["metrics"]["top1@20"].clone();
     assert_eq!(first("eval run --evaluator knn --json"), 99.5);
+    let again = desk.hssl("eval ./run --evaluator knn --json").good().json();
+    assert_eq!(again[0]["target"], "./run");
+    assert_eq!(again[0]["metrics"]["top1@20"], 99.5);
+    for set in ["backbone.num_heads=4", "views.mean=[0.5,0.5,0.5]"] {
+        assert_ne!(first(&format!("eval run --evaluator knn --json --set {set}")), 99.5, "{set}");
+    }
     let recomputed = first("eval run --evaluator knn --json --again");
     assert_eq!(recomputed, results[1]["metrics"]["top1@20"]);
 
     desk.hssl("embed run --data generated:shapes?n=5&size=8 --tokens --out f.safetensors").good();
-    let bytes = std::fs::read(desk.path("f.safetensors")).unwrap();
-    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-    assert_eq!(header["features"]["shape"], serde_json::json!([5, 16]));
-    assert_eq!(header["labels"]["shape"], serde_json::json!([5]));
-    assert_eq!(header["tokens"]["shape"], serde_json::json!([5, 4, 16]));
+    let embedded = tensors(&desk.path("f.safetensors"));
+    assert_eq!(embedded["features"]["shape"], json!([5, 16]));
+    assert_eq!(embedded["labels"]["shape"], json!([5]));
+    assert_eq!(embedded["tokens"]["shape"], json!([5, 4, 16]));
+
+    // Targets that fail do not hide the others.
+    desk.write("loose.safetensors", "");
+    let said = desk.hssl("eval nowhere loose.safetensors run --config c.toml --evaluator knn");
+    said.refused(&["nowhere does not exist", "evaluating loose.safetensors"]).says(&["\nrun "]);
 }
 
 #[test]
@@ -50,6 +77,21 @@ fn a_resumed_run_keeps_its_configuration() {
     let stored = std::fs::read_to_string(desk.path("run/config.toml")).unwrap();
     assert!(stored.contains("lr = 0.125"), "{stored}");
     assert!(stored.contains("epochs = 2"), "{stored}");
+    desk.hssl("pretrain c.toml --resume").refused(&["--resume", "c.toml", "--out DIR"]);
+    assert!(!desk.path("runs").exists());
+}
+
+#[test]
+fn an_attempt_without_a_checkpoint_is_repaired_in_the_file() {
+    let desk = Desk::new();
+    for number in 0..8 {
+        desk.write(&format!("broken/{number}.png"), "no image");
+    }
+    desk.write("c.toml", TINY.replace("generated:shapes?n=32&size=8#train", "images:broken"));
+    desk.hssl("pretrain c.toml --out run").refused(&["8 images", "broken"]);
+    assert!(desk.path("run/config.toml").is_file());
+    desk.write("c.toml", TINY);
+    desk.hssl("pretrain c.toml --out run --resume").good();
 }
 
 /// Ctrl-C in the middle of a long run.
@@ -57,7 +99,7 @@ fn a_resumed_run_keeps_its_configuration() {
 #[test]
 fn a_signal_stops_saves_and_says_how_to_resume() {
     use std::io::{BufRead, BufReader, Read};
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     let desk = Desk::new();
     desk.write("c.toml", TINY);
@@ -69,8 +111,7 @@ fn a_signal_stops_saves_and_says_how_to_resume() {
     while !text.contains("step 1/") {
         assert!(said.read_line(&mut text).unwrap() > 0, "it ended before its first step: {text}");
     }
-    let kill = Command::new("kill").args(["-INT", &program.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    interrupt(program.id());
     // Standard error is read to its end, so that the program can write all of it.
     said.read_to_string(&mut text).unwrap();
     let mut told = String::new();
@@ -78,6 +119,41 @@ fn a_signal_stops_saves_and_says_how_to_resume() {
     assert_eq!(program.wait().unwrap().code(), Some(130), "{text}");
     assert!(told.contains("resume with: hssl pretrain run --resume"), "{told}");
     assert!(desk.path("run/checkpoints/last").is_dir());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_embedding_before_anything_is_written() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let desk = Desk::new();
+    desk.write("c.toml", TINY);
+    desk.hssl("pretrain c.toml --out run").good();
+    desk.hssl("data make shapes --n 10 --size 8 --split train").good();
+    // One of the images is a pipe.
+    let mut discs = std::fs::read_dir(desk.path("shapes/train/disc")).unwrap();
+    let image = discs.next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&image).unwrap();
+    std::fs::remove_file(&image).unwrap();
+    assert!(Command::new("mkfifo").arg(&image).status().unwrap().success());
+
+    let line = ["embed", "run", "--data", "images:shapes/train", "--out", "f.safetensors"];
+    let mut program = desk.command(&line);
+    let program = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = program.id();
+    let writer = std::thread::spawn(move || {
+        // The pipe opens when the program reads its images: then it listens.
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(image).unwrap();
+        interrupt(id);
+        pipe.write_all(&bytes).unwrap();
+    });
+    let output = program.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("nothing was written"), "{said}");
+    assert!(!desk.path("f.safetensors").exists());
+    writer.join().unwrap();
 }
 
 #[test]
@@ -106,6 +182,24 @@ fn a_step_is_laid_open_and_can_be_repeated_from_its_file() {
     let loss =
         |text: &str| text.split("loss ").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(loss(&again.good().out), loss(&first));
+    // A file that brings inputs brings all of them: one without local crops has none.
+    let sets = "--set views.local_crops_number=2 --set views.local_crops_size=8";
+    let line = format!("step c.toml --load a.safetensors --dump c.safetensors {sets}");
+    assert_eq!(loss(&desk.hssl(&line).good().out), loss(&first));
+    assert!(tensors(&desk.path("c.safetensors"))["input.local"].is_null());
+}
+
+#[test]
+fn a_step_is_counted_as_in_training() {
+    let desk = Desk::new();
+    desk.write("c.toml", TINY);
+    let sets = "--set train.accum_iter=2 --set train.epochs=2 --set train.log_every=1";
+    desk.hssl(&format!("pretrain c.toml --out run {sets}")).good();
+    let metrics = std::fs::read_to_string(desk.path("run/metrics.jsonl")).unwrap();
+    let third: Value = serde_json::from_str(metrics.lines().nth(2).unwrap()).unwrap();
+    let lr = third["lr"].as_f64().unwrap();
+    let said = desk.hssl(&format!("step c.toml --at 2 --dump a.safetensors {sets}")).good();
+    said.says(&[&format!("lr {lr:.3e},")]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Usage errors, help, colours.
 
-use crate::harness::{Desk, Outcome, TINY};
+use std::path::Path;
+
+use crate::harness::{Desk, Outcome, TINY, configs};
 
 #[test]
 fn wrong_usage_exits_with_2() {
@@ -23,6 +25,20 @@ fn help_and_version_are_on_standard_output() {
     help.says(&["pretrain", "eval", "embed", "step", "bench", "plugin", "config", "data"]);
     desk.hssl("pretrain --help").good().says(&["--resume", "Examples:", "--plugin-dir"]);
     desk.hssl("--version").good().says(&[env!("CARGO_PKG_VERSION")]);
+}
+
+#[test]
+fn the_configurations_in_examples_are_complete() {
+    let desk = Desk::new();
+    for command in ["eval", "embed"] {
+        let help = desk.hssl(&format!("{command} --help")).good().out;
+        let files = help.split_whitespace().filter(|word| word.ends_with(".toml"));
+        for file in files.filter(|file| !file.starts_with("configs/suites/")) {
+            let path = configs().join("..").join(file);
+            let line = [Path::new("config"), Path::new("check"), path.as_path()];
+            Outcome::of(desk.command(&line)).good();
+        }
+    }
 }
 
 #[test]

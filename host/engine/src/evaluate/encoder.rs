@@ -1,6 +1,6 @@
 //! From images to features, once per request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hssl_datasets::{Batch, Loader, LoaderOptions, Transform};
@@ -29,6 +29,8 @@ pub struct Encoder<'a> {
     device: Device,
     autocast: bool,
     kept: HashMap<FeatureRequest, Encoded>,
+    /// Splits whose unreadable images were told of.
+    warned: HashSet<Split>,
 }
 
 /// The single view of a batch on a device, (B, 3, H, W).
@@ -50,7 +52,8 @@ impl<'a> Encoder<'a> {
         device: Device,
         autocast: bool,
     ) -> Self {
-        Self { network, data, device, autocast, kept: HashMap::new() }
+        let (kept, warned) = (HashMap::new(), HashSet::new());
+        Self { network, data, device, autocast, kept, warned }
     }
 
     pub(super) fn device(&self) -> &Device {
@@ -81,10 +84,11 @@ impl<'a> Encoder<'a> {
         };
         let total = dataset.len();
         let name = dataset.describe();
-        let (mut rows, mut labels, mut done) = (Vec::new(), Vec::new(), 0);
+        let (mut rows, mut labels, mut done, mut broken) = (Vec::new(), Vec::new(), 0, 0);
         for batch in Loader::start(dataset, transform, options)? {
             let mut batch = batch?;
             done += batch.labels.len();
+            broken += batch.broken;
             labels.extend_from_slice(&batch.labels);
             rows.push(self.encode(&mut batch, request.kind)?);
             let text = format!("encoding {name}");
@@ -92,6 +96,12 @@ impl<'a> Encoder<'a> {
             if observer.cancelled() {
                 return Err(Error::Training("stopped by the user".into()));
             }
+        }
+        if broken > 0 && self.warned.insert(request.split) {
+            observer.event(&Event::Warning(format!(
+                "unreadable images of {name}: {broken}; the next readable ones stand in for them \
+                 and count twice; repair or remove the files that the log names"
+            )));
         }
         if let Some(missing) = labels.iter().position(|label| *label < 0) {
             return Err(Error::Composition(format!(

@@ -22,6 +22,9 @@ use crate::network::Network;
 use crate::plugin::{Registry, instantiate};
 pub(crate) use services::{EvaluationServices, FeatureSource};
 
+/// The other way out where data does not fit an evaluation.
+const OR_NONE_ONLINE: &str = "or set eval.online_every = 0 to train without evaluations";
+
 /// The two parts of an evaluation's data and how images become inputs.
 #[derive(Clone)]
 pub struct EvaluationData {
@@ -91,13 +94,15 @@ impl EvaluationData {
         let (train, test) = (self.train.classes(), self.test.classes());
         if train.is_empty() {
             return Err(Error::Composition(format!(
-                "{} has no labels, which this evaluation needs",
+                "{} has no labels, which this evaluation needs; name labelled images in \
+                 data.eval_train and data.eval_test, {OR_NONE_ONLINE}",
                 self.train.describe()
             )));
         }
         if train != test {
             return Err(Error::Composition(format!(
-                "the evaluation's parts have different classes: {} and {}",
+                "the evaluation's parts have different classes: {} and {}; name two parts of one \
+                 set in data.eval_train and data.eval_test, {OR_NONE_ONLINE}",
                 self.train.describe(),
                 self.test.describe()
             )));

@@ -76,17 +76,19 @@ struct Reply {
 
 impl LoadedPlugin {
     /// Opens a plugin that discovery has accepted, unless it has changed or is not the locked one.
+    /// `path` is how the user knows it; what is read, hashed and opened is the file behind it.
     pub(super) fn open(
         path: &Path,
         known: &Descriptor,
         lock: Option<&(PluginLock, Enforcement)>,
     ) -> Result<Self, PluginError> {
-        trust::check(path)?;
-        let image = descriptor::Image::read(path)?;
+        let real = trust::check(path)?;
+        let image = descriptor::Image::read(&real)?;
         if image.descriptor(path)? != *known {
             return Err(PluginError::Changed { path: path.to_owned() });
         }
-        let bytes = std::fs::read(path).map_err(|source| PluginError::io("read", path, source))?;
+        let bytes =
+            std::fs::read(&real).map_err(|source| PluginError::io("read", &real, source))?;
         let sha256 = sha256(&bytes);
         drop(bytes);
         if let Some((lock, enforcement)) = lock
@@ -97,10 +99,8 @@ impl LoadedPlugin {
                 Enforcement::Warn => tracing::warn!("{difference}"),
             }
         }
-        // Without a folder in its name, the loader would look for the library elsewhere.
-        let absolute =
-            std::path::absolute(path).map_err(|source| PluginError::io("read", path, source))?;
-        let module = root::open(&absolute).map_err(|reason| PluginError::Open {
+        // It has a folder in its name: without one, the loader would look for it elsewhere.
+        let module = root::open(&real).map_err(|reason| PluginError::Open {
             path: path.to_owned(),
             plugin: known.name.clone(),
             reason,

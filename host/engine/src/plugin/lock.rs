@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{PluginError, UsedPlugin};
 
-/// Name of the lock file; it lies beside the configuration.
+/// Name of the lock file; it lies beside the configuration, and in the folder of each run that was
+/// started with it.
 pub const LOCK_FILE: &str = "plugins.lock";
 
 const HEADER: &str =
@@ -72,13 +73,18 @@ impl PluginLock {
         Ok(lock)
     }
 
-    /// The lock beside a configuration file, if there is one.
+    /// The lock in a folder, if there is one: in that of a configuration, or in a run's.
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub fn beside(config: &Path) -> Result<Option<Self>, PluginError> {
-        let path = config.with_file_name(LOCK_FILE);
+    pub fn within(folder: &Path) -> Result<Option<Self>, PluginError> {
+        let path = folder.join(LOCK_FILE);
         if path.exists() { Self::read(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The same plugins, to be written into a folder.
+    pub fn copied_to(&self, folder: &Path) -> Self {
+        Self { path: folder.join(LOCK_FILE), plugins: self.plugins.clone() }
     }
 
     /// Writes the lock: to a temporary name first, so that no half of it is ever seen.

@@ -7,13 +7,14 @@
 //! rights of whoever runs hssl. On other systems access lists decide, and nothing is checked here.
 
 #[cfg(not(unix))]
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::PluginError;
 
+/// The file under an absolute name.
 #[cfg(not(unix))]
-pub(super) fn check(_: &Path) -> Result<(), PluginError> {
-    Ok(())
+pub(super) fn check(path: &Path) -> Result<PathBuf, PluginError> {
+    std::path::absolute(path).map_err(|source| PluginError::io("read", path, source))
 }
 
 #[cfg(unix)]
@@ -79,8 +80,9 @@ mod unix {
         std::fs::metadata(path).map_err(|source| PluginError::io("read", path, source))
     }
 
-    /// Refuses a plugin that others may write.
-    pub(in crate::plugin) fn check(path: &Path) -> Result<(), PluginError> {
+    /// Refuses a plugin that others may write. Returns the file that was judged, without links in
+    /// its name: a link could lead elsewhere by the time the file is opened.
+    pub(in crate::plugin) fn check(path: &Path) -> Result<PathBuf, PluginError> {
         let user = User {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
@@ -120,7 +122,7 @@ mod unix {
                 }
             }
         }
-        Ok(())
+        Ok(real)
     }
 
     #[cfg(test)]
@@ -151,6 +153,15 @@ mod unix {
             assert!(found(0o041777, 0, 0, ME).unwrap().contains("o+w"), "sticky does not excuse");
             assert!(found(0o100775, 1000, 50, ME).unwrap().contains("group 50"));
             assert!(found(0o100775, 0, 0, ME).unwrap().contains("g+w"), "root's group is not ours");
+        }
+
+        #[test]
+        fn the_file_behind_a_link_is_judged_and_returned() {
+            let folder = tempfile::tempdir().unwrap();
+            let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+            std::fs::write(&real, "").unwrap();
+            std::os::unix::fs::symlink(&real, &link).unwrap();
+            assert_eq!(check(&link).unwrap(), real.canonicalize().unwrap());
         }
 
         #[test]

@@ -7,7 +7,7 @@ use hssl_plugin_api::component::StepInfo;
 use hssl_tensor::Array;
 
 use super::{BatchViews, Learner, Rates};
-use crate::checkpoint::{read_tensors, write_weights};
+use crate::checkpoint::{prepare_file, read_tensors, write_weights};
 use crate::error::{Error, Result};
 use crate::parameters::Store;
 
@@ -53,6 +53,7 @@ pub fn step(
     rates: Rates,
     out: &Path,
 ) -> Result<f64> {
+    prepare_file(out)?;
     let mut dump = vec![("input.global".to_owned(), views.global.clone())];
     dump.extend(views.local.clone().map(|local| ("input.local".to_owned(), local)));
     dump.extend(views.mask.clone().map(|mask| ("mask".to_owned(), mask)));

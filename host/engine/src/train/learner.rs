@@ -144,12 +144,17 @@ impl Learner {
         check_capabilities(config, registry, needs)?;
         let mask_token = needs.contains(&Capability::MaskReplace);
         let crop = config.views.global_crops_size;
-        let ends = edges.iter().flat_map(|edge| [edge.teacher.clone(), edge.student.clone()]);
-        let named: Vec<String> = ends.collect();
+        for head in names.iter().filter(|head| !supervision::trains_head(&edges, head)) {
+            tracing::warn!(
+                "no edge of the supervision graph trains the head {head:?}: it stays as it was \
+                 drawn, a random target; to train it, add an edge with student = {head:?} to \
+                 hssl.edges"
+            );
+        }
         let mut network = |role| {
-            let mut builder = Builder { registry, stores: &mut stores, role, seed, device };
+            let mut builder = Builder::new(registry, &mut stores, role, seed, device);
             let mask_token = mask_token && role == Role::Student;
-            Network::build(&mut builder, &config.backbone, heads, &named, mask_token, crop)
+            Network::build(&mut builder, &config.backbone, heads, &edges, mask_token, crop)
         };
         let (mut student, mut teacher) = (network(Role::Student)?, network(Role::Teacher)?);
 
@@ -238,6 +243,9 @@ impl Learner {
 
     /// Clip, freeze, step, move the teacher, update the objective's buffers. Returns the norm of each
     /// gradient before clipping, in the student's order.
+    ///
+    /// # Errors
+    /// A gradient is not finite, and nothing has moved; or a computation fails.
     pub fn update(
         &mut self,
         mut gradients: Gradients,
@@ -247,6 +255,17 @@ impl Learner {
         let trainable: Vec<_> =
             self.stores.student.iter().filter(|p| p.is_trainable()).cloned().collect();
         let norms = clip_per_tensor(&mut gradients, &trainable, self.clip_grad)?;
+        for (parameter, norm) in trainable.iter().zip(&norms) {
+            if let Some(norm) = norm.filter(|norm| !norm.is_finite()) {
+                return Err(Error::Training(format!(
+                    "the gradient of {} has the norm {norm} at step {}; the weights were not \
+                     changed by it: resume from the last checkpoint, or start again, with a lower \
+                     train.lr or a longer train.warmup_epochs",
+                    parameter.name(),
+                    info.step
+                )));
+            }
+        }
         if info.epoch < self.freeze_last_layer {
             for parameter in trainable.iter().filter(|p| groups::is_last_layer(p.name())) {
                 gradients.remove(parameter);
@@ -309,7 +328,7 @@ impl Learner {
     /// A base that nothing supervises directly (`a2a`) is the exception: its last norm is outside the
     /// graph by design, so what misses a gradient there is returned instead.
     pub fn check_gradients(&self, gradients: &Gradients) -> Result<Vec<String>> {
-        let supervised = self.edges.iter().any(|edge| edge.student == BASE);
+        let supervised = supervision::trains(&self.edges, BASE);
         let (mut missing, mut excused, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         for parameter in self.stores.student.iter().filter(|p| p.is_trainable()) {
             let name = parameter.name().to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hssl_datasets::{Dataset, Loader, LoaderOptions, Roots, Transform, cached, open};
-use hssl_plugin_api::component::StepInfo;
+use hssl_plugin_api::component::{Kind, StepInfo};
 use hssl_tensor::{Device, Gradients};
 
 use super::log::MetricLog;
@@ -18,6 +18,11 @@ use crate::evaluate::{EvaluationData, Evaluator, loader_threads};
 use crate::events::{Event, Observer};
 use crate::plugin::Registry;
 use crate::run::{RunFolder, RunRecord, seconds_since_1970};
+
+/// What evaluates while training.
+const ONLINE: &str = "knn";
+/// Its neighbours; all training images where there are fewer.
+const ONLINE_NEIGHBOURS: usize = 20;
 
 /// What a run is made of.
 pub struct Job<'a> {
@@ -105,13 +110,7 @@ impl<'a> Trainer<'a> {
                 config.data.train,
             )));
         }
-        let evaluation = match (config.eval.online_every, &config.data.eval_test) {
-            (0, _) | (_, None) => None,
-            _ => {
-                let limits = (config.eval.online_train, config.eval.online_test);
-                Some(EvaluationData::open(config, job.roots, limits)?)
-            }
-        };
+        let evaluation = online_evaluation(job)?;
         let mut learner = Learner::build(config, job.registry, &device)?;
         let mut progress = Progress { epoch: 0, batch: 0, step: 0, data: dataset.fingerprint() };
         let folder = &job.folder;
@@ -121,6 +120,11 @@ impl<'a> Trainer<'a> {
             tracing::warn!("{}: no checkpoint yet; the run starts anew", folder.path().display());
         } else {
             folder.create()?;
+        }
+        if job.resume && progress.epoch < config.train.epochs {
+            // Evaluations prefer the export, which is of fewer epochs than will be trained now; the
+            // checkpoint has its weights.
+            folder.remove_backbone()?;
         }
         folder.write_config(job.text)?;
         folder.write_record(&record(job, &learner, dataset.as_ref(), &device))?;
@@ -155,7 +159,14 @@ impl<'a> Trainer<'a> {
                 return Ok(Ending::Interrupted);
             }
             let done = self.progress.epoch + 1;
-            self.evaluate(done == epochs)?;
+            if let Err(error) = self.evaluate(done == epochs) {
+                // The epoch is kept; a resumed run has no step left of it and evaluates again.
+                self.save()?;
+                if self.observer.cancelled() {
+                    return Ok(Ending::Interrupted);
+                }
+                return Err(error);
+            }
             self.progress = Progress { epoch: done, batch: 0, ..self.progress };
             self.save()?;
             let every = self.job.config.train.save_every;
@@ -372,9 +383,10 @@ impl<'a> Trainer<'a> {
             self.observer,
             config.train.seed,
         )?;
-        let options = serde_json::json!({ "k": [20], "headline_k": 20 });
+        let neighbours = data.train.len().min(ONLINE_NEIGHBOURS);
+        let options = serde_json::json!({ "k": [neighbours], "headline_k": neighbours });
         let knn = ComponentConfig {
-            plugin: "knn".into(),
+            plugin: ONLINE.into(),
             options: options.as_object().cloned().unwrap_or_default(),
         };
         let report = evaluator.run(&knn)?;
@@ -418,6 +430,20 @@ impl<'a> Trainer<'a> {
             },
         )
     }
+}
+
+/// The data of the online evaluation, if there is to be one. What would make it impossible is an
+/// error before the first step rather than after the first epoch.
+fn online_evaluation(job: &Job<'_>) -> Result<Option<EvaluationData>> {
+    let config = job.config;
+    if config.eval.online_every == 0 || config.data.eval_test.is_none() {
+        return Ok(None);
+    }
+    let limits = (config.eval.online_train, config.eval.online_test);
+    let data = EvaluationData::open(config, job.roots, limits)?;
+    data.classes()?;
+    job.registry.component(Kind::Evaluator, ONLINE)?;
+    Ok(Some(data))
 }
 
 fn resume(

@@ -9,7 +9,7 @@ use crate::fixtures::{Folder, patched, says};
 fn locked(folder: &Folder) -> PluginLock {
     let path = folder.path().join(LOCK_FILE);
     folder.registry().to_lock(&path).unwrap().write().unwrap();
-    PluginLock::beside(&folder.path().join("config.toml")).unwrap().expect("it was just written")
+    PluginLock::within(folder.path()).unwrap().expect("it was just written")
 }
 
 #[test]
@@ -75,5 +75,15 @@ fn a_malformed_lock_names_file_and_fault() {
         says(error, &[path.to_str().unwrap(), fault, "hssl plugin lock"]);
     }
     std::fs::remove_file(&path).unwrap();
-    assert!(PluginLock::beside(&folder.path().join("config.toml")).unwrap().is_none());
+    assert!(PluginLock::within(folder.path()).unwrap().is_none());
+}
+
+#[test]
+fn a_copy_locks_the_same_plugins() {
+    let folder = Folder::new().with(&["minimal"]);
+    let lock = locked(&folder);
+    let run = Folder::new();
+    lock.copied_to(run.path()).write().unwrap();
+    let copy = PluginLock::within(run.path()).unwrap().expect("it was just written");
+    assert_eq!((copy.plugins(), copy.path()), (lock.plugins(), &*run.path().join(LOCK_FILE)));
 }

@@ -6,7 +6,7 @@ use hssl_engine::config::ComponentConfig;
 use hssl_engine::network::{Builder, Network};
 use hssl_engine::parameters::Stores;
 use hssl_engine::plugin::Registry;
-use hssl_plugin_api::component::{Request, Role};
+use hssl_plugin_api::component::{Edge, Level, Request, Role};
 use hssl_tensor::{Array, DType, Device, Tensor};
 
 use crate::fixtures::{Folder, says};
@@ -18,11 +18,12 @@ fn component(plugin: &str) -> ComponentConfig {
 fn network(registry: &Registry, backbone: &str, head: Option<&str>) -> Result<Network, String> {
     let mut stores = Stores::default();
     let device = Device::Cpu;
-    let mut builder =
-        Builder { registry, stores: &mut stores, role: Role::Student, seed: 0, device: &device };
+    let mut builder = Builder::new(registry, &mut stores, Role::Student, 0, &device);
     let heads: BTreeMap<String, ComponentConfig> =
         head.map(|head| ("aux".to_owned(), component(head))).into_iter().collect();
-    Network::build(&mut builder, &component(backbone), &heads, &["aux".to_owned()], false, 32)
+    let (teacher, student) = ("aux".to_owned(), "aux".to_owned());
+    let edges = [Edge { teacher, student, weight: 1.0, level: Level::Image }];
+    Network::build(&mut builder, &component(backbone), &heads, &edges, false, 32)
         .map_err(|error| error.to_string())
 }
 

@@ -4,23 +4,23 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use hssl_datasets::Roots;
-use hssl_engine::component::Kind;
-use hssl_engine::config::{self, Recipes, RunConfig};
+use hssl_engine::component::{Edge, Kind, Level};
+use hssl_engine::config::{self, Recipes, RunConfig, Supervision};
 use hssl_engine::events::Observer;
 use hssl_engine::plugin::{Registry, SearchPath};
 use hssl_engine::run::RunFolder;
-use hssl_engine::train::{Ending, Job, pretrain};
+use hssl_engine::train::{Ending, Job, Learner, pretrain};
+use hssl_tensor::Device;
 use serde_json::Value;
 
-/// The plugins that Cargo built for these tests.
-pub fn registry() -> Registry {
+/// Plugins that Cargo built for these tests.
+pub fn registry(names: &[&str]) -> Registry {
     let test = std::env::current_exe().unwrap();
     let library = |name: &str| {
         let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
         test.with_file_name(format!("{prefix}hssl_plugin_{name}{suffix}"))
     };
-    let names = ["vit", "convnext", "dino", "knn", "linear"];
-    Registry::discover(&SearchPath::only(names.map(library)))
+    Registry::discover(&SearchPath::only(names.iter().map(|name| library(name))))
 }
 
 struct FromPlugins<'a>(&'a Registry);
@@ -87,8 +87,8 @@ const IMAGES: &str = "generated:shapes?n=32&size=16#train";
 
 /// A small run.
 pub struct Run {
-    config: RunConfig,
-    registry: Registry,
+    pub config: RunConfig,
+    pub registry: Registry,
     folder: tempfile::TempDir,
 }
 
@@ -108,7 +108,7 @@ impl Run {
              {data}\n[train]\n{}\n{train}\n",
             usual.join("\n")
         );
-        let registry = registry();
+        let registry = registry(&["vit", "convnext", "dino", "knn", "linear"]);
         let config = configuration(&text, &registry);
         Self { config, registry, folder: tempfile::tempdir().unwrap() }
     }
@@ -124,6 +124,24 @@ impl Run {
         let head = self.config.heads["aux"].clone();
         self.config.heads.insert(name.to_owned(), head);
         self
+    }
+
+    /// The same run with these edges, teacher to student.
+    pub fn with_edges(mut self, edges: &[(&str, &str)]) -> Self {
+        let edge = |(teacher, student): &(&str, &str)| Edge {
+            teacher: (*teacher).to_owned(),
+            student: (*student).to_owned(),
+            weight: 1.0,
+            level: Level::Image,
+        };
+        self.config.hssl.supervision = Supervision::Edges;
+        self.config.hssl.edges = edges.iter().map(edge).collect();
+        self
+    }
+
+    /// What it trains, as it is before the first step.
+    pub fn learner(&self) -> Learner {
+        Learner::build(&self.config, &self.registry, &Device::Cpu).unwrap()
     }
 
     pub fn folder(&self) -> &Path {
@@ -145,6 +163,22 @@ impl Run {
         };
         pretrain(&job, observer)
     }
+}
+
+/// A folder of 24 generated images in classes, of which the first few cannot be read; its SPEC, and
+/// the names of those few.
+pub fn damaged_images(broken: usize) -> (tempfile::TempDir, String, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |spec: &str| hssl_datasets::open(spec, &Roots::default()).unwrap();
+    let drawn = open("generated:shapes?n=24&size=16#val");
+    hssl_datasets::write_to(drawn.as_ref(), folder.path()).unwrap();
+    let spec = format!("imagefolder:{}", folder.path().display());
+    let written = open(&spec);
+    let names: Vec<String> = (0..broken).map(|index| written.name(index)).collect();
+    for name in &names {
+        std::fs::write(name, "no image").unwrap();
+    }
+    (folder, spec, names)
 }
 
 /// Two checkpoints hold the same bits.

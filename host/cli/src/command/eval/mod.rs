@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hssl_engine::base::BaseModel;
 use hssl_engine::config::{ComponentConfig, Resolved};
@@ -28,13 +28,15 @@ use target::Target;
 ///
 /// Without --suite and --evaluator, the evaluations that each configuration lists run. A table goes
 /// to standard output, everything to results.json in each run's folder. What is there already, for
-/// the same weights and options, is not computed again.
+/// the same weights and options, is not computed again. What fails is told, and the others go on;
+/// the exit code is 1 then.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl eval runs/a runs/b
   hssl eval runs/a --evaluator knn --set data.eval_test=cifar10#test
   hssl eval runs/a/checkpoints/epoch-0040 --suite configs/suites/quick.toml
-  hssl eval timm.safetensors --config vit_small.toml --evaluator linear --out results
+  hssl eval timm.safetensors --config configs/imagenet/dino_vit_small_convnext.toml \\
+    --evaluator linear --out results
 
 A suite is a TOML file with a table for each evaluation:
   [knn]
@@ -73,25 +75,31 @@ pub struct Eval {
 
 impl Eval {
     pub fn run(self, session: &Session) -> Result<ExitCode> {
-        let targets = self
-            .targets
-            .iter()
-            .map(|path| Target::find(path, self.config.as_deref()))
-            .collect::<Result<Vec<_>>>()?;
-        let targets: Vec<Target> = targets
-            .into_iter()
-            .flat_map(|target| {
-                let control = self.untrained.then(|| target.untrained());
-                control.into_iter().chain([target])
-            })
-            .collect();
+        // What fails says so at once, and does not keep the others from being evaluated.
+        let mut failures = 0;
+        let mut targets = Vec::new();
+        for path in &self.targets {
+            match Target::find(path, self.config.as_deref()) {
+                Ok(target) => {
+                    targets.extend(self.untrained.then(|| target.untrained()));
+                    targets.push(target);
+                }
+                Err(error) => {
+                    failures += 1;
+                    session.error(&error);
+                }
+            }
+        }
         let progress = Progress::new(session).listen()?;
         let mut all = Vec::new();
-        let mut failures = 0;
         for target in &targets {
-            failures += self
-                .target(target, session, &progress, &mut all)
-                .with_context(|| format!("evaluating {}", target.name))?;
+            match self.target(target, session, &progress, &mut all) {
+                Ok(failed) => failures += failed,
+                Err(error) => {
+                    failures += 1;
+                    session.error(&error.context(format!("evaluating {}", target.name)));
+                }
+            }
             if progress.cancelled() {
                 break;
             }
@@ -99,7 +107,7 @@ impl Eval {
         progress.finish();
         if self.json {
             anstream::println!("{}", serde_json::to_string_pretty(&all)?);
-        } else {
+        } else if !all.is_empty() {
             print(&all);
         }
         Ok(match (progress.cancelled(), failures) {
@@ -120,7 +128,7 @@ impl Eval {
         progress: &Progress<'_>,
         all: &mut Vec<Entry>,
     ) -> Result<usize> {
-        let plugins = session.plugins(Some(&target.config))?;
+        let plugins = session.plugins(Some(target.locked_by()))?;
         let resolved = target.resolve(self.suite.as_deref(), &self.sets.sets, &plugins, session)?;
         let evaluations = self.evaluations(&resolved, &plugins)?;
         use_threads(&resolved);
@@ -129,7 +137,10 @@ impl Eval {
         for (name, component) in &evaluations {
             let entry = Entry::planned(target, name, component, &resolved)?;
             match results.find(&entry) {
-                Some(done) if !self.again => all.push(done.clone()),
+                // Under the name by which it is asked for now.
+                Some(done) if !self.again => {
+                    all.push(Entry { target: entry.target, ..done.clone() });
+                }
                 _ => wanted.push((entry, component)),
             }
         }
@@ -160,13 +171,7 @@ impl Eval {
                 // The others may still work.
                 Err(error) => {
                     failures += 1;
-                    let (style, name) = (style::ERROR, &entry.evaluation);
-                    session.bars.suspend(|| {
-                        anstream::eprintln!(
-                            "{style}error{style:#}: {}: {name}: {error}",
-                            target.name
-                        );
-                    });
+                    session.error(&anyhow!("{}: {}: {error}", target.name, entry.evaluation));
                 }
             }
         }

@@ -20,7 +20,8 @@ pub struct Entry {
     pub target: String,
     /// Name of the evaluation.
     pub evaluation: String,
-    /// What determines the result beside the weights: evaluator, options, data, transform.
+    /// What determines the result beside the weights: evaluator, options, data, transform, and the
+    /// backbone that the weights are put into.
     pub setup: Value,
     /// SHA-256 of the weight file; none for a backbone without training.
     pub weights_sha256: Option<String>,
@@ -43,7 +44,12 @@ impl Entry {
         resolved: &Resolved,
     ) -> Result<Self> {
         let config = &resolved.config;
+        // As they were written: 32-bit floats in decimals would not read back the same.
+        let views = ["global_crops_size", "mean", "std", "interpolation"]
+            .map(|key| (key, resolved.value(&format!("views.{key}"))));
         let setup = serde_json::json!({
+            "backbone": config.backbone,
+            "views": BTreeMap::from(views),
             "evaluator": component,
             "train": config.data.eval_train.as_ref().unwrap_or(&config.data.train),
             "test": config.data.eval_test,

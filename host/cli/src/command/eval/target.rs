@@ -71,11 +71,9 @@ impl Target {
         plugins: &Registry,
         session: &Session,
     ) -> Result<Resolved> {
-        let stored = match &self.run {
-            Some(run) if run.config() == self.config => {
-                Some((std::fs::read_to_string(&self.config)?, run.path()))
-            }
-            _ => None,
+        let stored = match self.own_run() {
+            Some(run) => Some((std::fs::read_to_string(&self.config)?, run.path())),
+            None => None,
         };
         let base = match &stored {
             Some((text, folder)) => Base::Stored { text, folder },
@@ -86,6 +84,16 @@ impl Target {
             session.warning(&warning.to_string());
         }
         Ok(resolved)
+    }
+
+    /// Whose lock its plugins are held against: the run's, or the named configuration's.
+    pub fn locked_by(&self) -> &Path {
+        self.own_run().map_or(self.config.as_path(), RunFolder::path)
+    }
+
+    /// The run, if the configuration is its own.
+    fn own_run(&self) -> Option<&RunFolder> {
+        self.run.as_ref().filter(|run| run.config() == self.config)
     }
 
     /// Where its results are written; nowhere for weights in no run without `--out`.

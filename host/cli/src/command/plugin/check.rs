@@ -35,7 +35,10 @@ pub struct Check {
 impl Check {
     pub fn run(self, session: &Session) -> Result<ExitCode> {
         let options = config::settings(&self.sets)?;
-        let plugins = Registry::discover(&SearchPath::only([&self.file]));
+        let found = Registry::discover(&SearchPath::only([&self.file]));
+        // Who develops a plugin changes it all the time: without --locked, no lock is looked for.
+        let locked = session.global.locked;
+        let plugins = if locked { session.held_against_lock(found, None)? } else { found };
         if let Some(refusal) = plugins.refused().first() {
             bail!("{}", refusal.error);
         }

@@ -12,7 +12,7 @@ use crate::session::Session;
 /// Write plugins.lock: the plugins that are found, with the SHA-256 of their files
 ///
 /// It belongs beside a configuration. From then on a plugin that differs is warned of, and refused
-/// with --locked.
+/// with --locked; runs of the configuration get a copy. Files that this host refuses are left out.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl plugin lock --out configs/plugins.lock
@@ -27,6 +27,9 @@ impl Lock {
     pub fn run(self, session: &Session) -> Result<ExitCode> {
         let plugins = Registry::discover(&SearchPath::of_process(&session.global.plugin_dir));
         let lock = plugins.to_lock(&self.out)?;
+        for refusal in plugins.refused() {
+            session.warning(&format!("left out: {}", refusal.error));
+        }
         if lock.plugins().is_empty() {
             bail!("no plugin was found; name their folder with --plugin-dir or HSSL_PLUGIN_PATH");
         }

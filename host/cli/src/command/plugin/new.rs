@@ -24,7 +24,8 @@ pub struct New {
     /// The folder to make the project's folder in
     #[arg(long = "in", value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
-    /// The source of hssl-plugin-api, if it is not to come from the registry
+    /// The source of hssl-plugin-api; without it, the one of the source tree that hssl or this
+    /// folder lies in
     #[arg(long, value_name = "FOLDER")]
     api: Option<PathBuf>,
 }

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use hssl_plugin_api::abi::descriptor::SDK;
 use hssl_plugin_api::component::Kind;
 
 /// Why no project was made.
@@ -31,12 +30,21 @@ pub enum ScaffoldError {
     },
     /// The given `hssl-plugin-api` is not one.
     #[error(
-        "{path} is not the folder of hssl-plugin-api: it has no Cargo.toml; it is `plugin-api` in \
-         hssl's source tree", path = .path.display()
+        "{path} is not the folder of hssl-plugin-api: it has no Cargo.toml of that package; it is \
+         `plugin-api` in hssl's source tree", path = .path.display()
     )]
     Api {
         /// The folder.
         path: PathBuf,
+    },
+    /// No `hssl-plugin-api` was given, and none was found.
+    #[error(
+        "hssl-plugin-api is not published, and its source was not found above {searched}; name its \
+         folder with --api FOLDER: it is `plugin-api` in hssl's source tree"
+    )]
+    NoApi {
+        /// Where it was looked for.
+        searched: String,
     },
     /// The operating system refused a write.
     #[error("cannot write {path}: {source}", path = .path.display())]
@@ -59,11 +67,13 @@ const fn source(kind: Kind) -> &'static str {
     }
 }
 
-/// Makes the project `NAME` inside `folder` and returns its folder. `api` is a folder with
-/// hssl-plugin-api's source; without it, the project asks the registry for this release's version.
+/// Makes the project `NAME` inside `folder` and returns its folder. `api` is the folder of
+/// hssl-plugin-api's source; without it, the one of the source tree that the executable or the
+/// working folder lies in.
 ///
 /// # Errors
-/// The name is no plugin name, the project's folder exists, or it cannot be written.
+/// The name is no plugin name, the project's folder exists or cannot be written, or there is no
+/// hssl-plugin-api.
 pub fn scaffold(
     folder: &Path,
     name: &str,
@@ -76,17 +86,19 @@ pub fn scaffold(
         return Err(ScaffoldError::Exists { path: project });
     }
     let api = match api {
-        None => format!("version = \"{SDK}\""),
-        Some(path) => {
-            let missing = || ScaffoldError::Api { path: path.to_owned() };
-            let path = path.canonicalize().map_err(|_| missing())?;
-            if !path.join("Cargo.toml").is_file() {
-                return Err(missing());
-            }
-            format!("path = {}", toml::Value::String(path.display().to_string()))
+        Some(path) => path
+            .canonicalize()
+            .ok()
+            .filter(|path| is_api(path))
+            .ok_or_else(|| ScaffoldError::Api { path: path.to_owned() })?,
+        None => {
+            let executable = std::env::current_exe().and_then(std::fs::canonicalize);
+            let places = [executable, std::env::current_dir()];
+            find_api(&places.into_iter().flatten().collect::<Vec<_>>())?
         }
     };
-    let manifest = MANIFEST.replace("@API@", &api);
+    let api = toml::Value::String(api.display().to_string());
+    let manifest = MANIFEST.replace("@API@", &format!("path = {api}"));
     for (file, template) in [
         ("Cargo.toml", manifest.as_str()),
         ("src/lib.rs", source(kind)),
@@ -100,6 +112,27 @@ pub fn scaffold(
         std::fs::write(&path, named(template, name)).map_err(failed)?;
     }
     Ok(project)
+}
+
+/// The hssl-plugin-api of the source tree that one of `places` lies in.
+fn find_api(places: &[PathBuf]) -> Result<PathBuf, ScaffoldError> {
+    places
+        .iter()
+        .flat_map(|place| place.ancestors())
+        .map(|folder| folder.join("plugin-api"))
+        .find(|folder| is_api(folder))
+        .ok_or_else(|| {
+            let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+            ScaffoldError::NoApi { searched: places.join(" and ") }
+        })
+}
+
+/// Whether a folder is that of the package hssl-plugin-api.
+fn is_api(folder: &Path) -> bool {
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    let manifest: toml::Table = manifest.parse().unwrap_or_default();
+    let name = manifest.get("package").and_then(|package| package.get("name"));
+    name.and_then(toml::Value::as_str) == Some("hssl-plugin-api")
 }
 
 /// A template under a plugin's own name.
@@ -182,7 +215,8 @@ mod tests {
             let manifest: toml::Table =
                 std::fs::read_to_string(project.join("Cargo.toml")).unwrap().parse().unwrap();
             assert_eq!(manifest["package"]["name"].as_str(), Some(name));
-            assert_eq!(manifest["dependencies"]["hssl-plugin-api"]["version"].as_str(), Some(SDK));
+            let api = manifest["dependencies"]["hssl-plugin-api"]["path"].as_str().unwrap();
+            assert!(is_api(api.as_ref()), "{api}: the tests run in the source tree");
             let source = std::fs::read_to_string(project.join("src/lib.rs")).unwrap();
             assert!(source.contains(&format!("{kind} \"{name}\": ")), "{source}");
             assert!(!source.to_lowercase().contains("my_plugin") && !source.contains("MyPlugin"));
@@ -226,7 +260,25 @@ mod tests {
             std::fs::read_to_string(project.join("Cargo.toml")).unwrap().parse().unwrap();
         let path = manifest["dependencies"]["hssl-plugin-api"]["path"].as_str().unwrap();
         assert!(Path::new(path).is_absolute() && Path::new(path).ends_with("plugin-api"));
-        let error = scaffold(folder.path(), "other", Kind::Head, Some(folder.path())).unwrap_err();
-        assert!(error.to_string().contains("not the folder of hssl-plugin-api"), "{error}");
+        for other in [folder.path(), &project] {
+            let error = scaffold(folder.path(), "other", Kind::Head, Some(other)).unwrap_err();
+            assert!(error.to_string().contains("not the folder of hssl-plugin-api"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_api_of_the_source_tree_is_found_or_asked_for() {
+        let tree = tempfile::tempdir().unwrap();
+        let (api, inside) = (tree.path().join("plugin-api"), tree.path().join("target/debug"));
+        for folder in [&api, &inside] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let places = [PathBuf::from("/nowhere/bin/hssl"), inside];
+        let name = |name: &str| format!("[package]\nname = \"{name}\"\n");
+        std::fs::write(api.join("Cargo.toml"), name("another")).unwrap();
+        let error = find_api(&places).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/bin/hssl") && error.contains("--api FOLDER"), "{error}");
+        std::fs::write(api.join("Cargo.toml"), name("hssl-plugin-api")).unwrap();
+        assert_eq!(find_api(&places).unwrap(), api);
     }
 }

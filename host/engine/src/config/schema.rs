@@ -97,7 +97,7 @@ pub struct DataConfig {
     pub root: Option<PathBuf>,
     /// Loader threads; 0: as many as cores.
     pub threads: usize,
-    /// Batches kept ready.
+    /// Batches kept ready; at least one for each loader thread.
     pub prefetch: usize,
     /// Broken images that are skipped before the run stops; 0: 1 % of the set, at least 10.
     pub bad_image_limit: usize,

@@ -156,8 +156,13 @@ impl Trial {
         let validator = jsonschema::validator_for(schema)
             .map_err(|error| format!("its schema is malformed: {error}"))?;
         let options = Value::Object(self.options.clone());
-        let wrong: Vec<String> =
-            validator.iter_errors(&options).map(|error| error.to_string()).collect();
+        let wrong: Vec<String> = validator
+            .iter_errors(&options)
+            .map(|error| match error.instance_path().as_str().trim_start_matches('/') {
+                "" => error.to_string(),
+                option => format!("{}: {error}", option.replace('/', ".")),
+            })
+            .collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 

@@ -1,8 +1,10 @@
 //! Chores of this workspace: `cargo xtask --help`.
 
+mod bench;
 mod demo;
 mod dist;
 mod parity;
+mod python;
 mod test;
 mod workspace;
 
@@ -23,6 +25,7 @@ enum Task {
     Demo(demo::Args),
     Test(test::Args),
     Parity(parity::Args),
+    Bench(bench::Args),
     Dist(dist::Args),
 }
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Parity(args) => parity::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Dist(args) => dist::run(&args),
     };
     match result {

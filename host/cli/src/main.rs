@@ -3,6 +3,7 @@
 //!
 //! This crate is thin: arguments in, calls of the engine, words and tables out.
 
+mod allocator;
 mod command;
 mod logging;
 mod options;
@@ -15,11 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Large buffers that go back to the system between steps cost page faults; mimalloc keeps them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_buffers();
     let arguments = command::Arguments::parse();
     arguments.global.color.apply();
     let bars = indicatif::MultiProgress::new();

@@ -57,6 +57,8 @@ CASES = {
         {"views": {"global_crops_size": 48, "local_crops_number": 0}}, 5),
     "hssl, three global crops, no clipping": (
         {"views": {"global_crops_number": 3}, "train": {"clip_grad": 0.0}}, 5),
+    "hssl, balanced by Sinkhorn-Knopp": (
+        {"objective": {"centering": "sinkhorn_knopp", "teacher_temp": 0.02}}, 5),
     "a2a": ({"hssl": {"supervision": "a2a"}}, 5),
     "a2a_b2b": ({"hssl": {"supervision": "a2a_b2b"}}, 5),
     "two heads joined": ({"heads": {"second": {"plugin": "convnext", "depth": 1}}}, 5),

@@ -1,6 +1,7 @@
 //! From the operation list to the functions that compute.
 
 use crate::ops::{self, Geometry};
+use crate::profile::{self, Pass};
 use crate::{DType, Device, Error, Op, Result, Tensor};
 
 /// The wire's name of an element type.
@@ -59,6 +60,10 @@ fn optional<'a, const N: usize>(
 /// # Errors
 /// The inputs do not fit the operation; see each operation.
 pub fn dispatch(op: &Op, inputs: &[&Tensor], device: &Device) -> Result<Vec<Tensor>> {
+    profile::time(op.name(), Pass::Forward, device, || compute(op, inputs, device))
+}
+
+fn compute(op: &Op, inputs: &[&Tensor], device: &Device) -> Result<Vec<Tensor>> {
     let one = |result: Result<Tensor>| result.map(|tensor| vec![tensor]);
     macro_rules! unary {
         ($f:ident $(, $attribute:expr)*) => {{

@@ -20,6 +20,7 @@ pub mod mode;
 pub mod ops;
 pub mod optim;
 mod parameter;
+pub mod profile;
 pub mod random;
 pub mod tape;
 mod tensor;

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::accumulate::{self, Contribution, Place, Sum};
-use crate::{Array, Error, Parameter, Result, Tensor, mode, random};
+use crate::profile::{self, Pass};
+use crate::{Array, Device, Error, Parameter, Result, Tensor, mode, random};
 
 /// What each input receives.
 type Contributions = Vec<Option<Contribution>>;
@@ -300,7 +301,11 @@ fn walk(
                                 node.name
                             ))
                         })?;
-                        closure(&grads, gradients)?
+                        let some = grads.iter().flatten().next();
+                        let device = some.map_or(Device::Cpu, |grad| grad.device().clone());
+                        profile::time(node.name, Pass::Backward, &device, || {
+                            closure(&grads, gradients)
+                        })?
                     }
                     None => Vec::new(),
                 }

@@ -10,7 +10,7 @@ use hssl_plugin_api::{Result, Tensor, refuse};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::centre::Centre;
+use crate::assignment::{Assignment, Centering};
 use crate::projection::Projections;
 use crate::recipe::recipe;
 
@@ -42,7 +42,10 @@ pub struct Config {
     /// Epochs over which it rises linearly.
     #[serde(default)]
     pub warmup_teacher_temp_epochs: usize,
-    /// Share of the old centre that is kept in a step.
+    /// What keeps the prototypes in use: `mean` (DINO) or `sinkhorn_knopp` (DINOv2).
+    #[serde(default = "mean")]
+    pub centering: Centering,
+    /// With `mean`: share of the old centre that is kept in a step.
     #[serde(default = "center_momentum")]
     pub center_momentum: f64,
 }
@@ -64,6 +67,9 @@ fn student_temp() -> f64 {
 }
 fn teacher_temp() -> f64 {
     0.04
+}
+fn mean() -> Centering {
+    Centering::Mean
 }
 fn center_momentum() -> f64 {
     0.9
@@ -100,14 +106,14 @@ impl Config {
     }
 }
 
-/// Projections of both networks, and a centre for each teacher branch that is a target.
+/// Projections of both networks, and how each teacher branch that is a target assigns prototypes.
 pub struct Dino {
     config: Config,
     edges: Vec<Edge>,
     reduction: Reduction,
     student: Projections,
     teacher: Projections,
-    centres: BTreeMap<String, Centre>,
+    assignments: BTreeMap<String, Assignment>,
 }
 
 /// Student logits of one branch.
@@ -137,14 +143,13 @@ impl Objective for Dino {
         }
         let targets: BTreeSet<&str> =
             setup.edges.iter().map(|edge| edge.teacher.as_str()).collect();
-        let centre = |branch: &&str| {
-            let centre = Centre::new(branch, config.out_dim, config.center_momentum, &setup.state)?;
-            Ok(((*branch).to_owned(), centre))
+        let assignment = |branch: &&str| {
+            Ok(((*branch).to_owned(), Assignment::new(branch, &config, &setup.state)?))
         };
         Ok(Self {
             student: Projections::new(&config, setup, &setup.student)?,
             teacher: Projections::new(&config, setup, &setup.teacher)?,
-            centres: targets.iter().map(centre).collect::<Result<_>>()?,
+            assignments: targets.iter().map(assignment).collect::<Result<_>>()?,
             edges: setup.edges.clone(),
             reduction: setup.reduction,
             config,
@@ -166,7 +171,7 @@ impl Objective for Dino {
     }
 
     fn after_step(&mut self, cx: &StepContext<'_>) -> Result<()> {
-        self.centres.values_mut().try_for_each(|centre| centre.update(cx.context()))
+        self.assignments.values_mut().try_for_each(|assignment| assignment.update(cx.context()))
     }
 }
 
@@ -175,18 +180,16 @@ impl Dino {
     fn targets(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<String, Tensor>> {
         let dims = views.global.dims();
         let (crops, batch) = (dims[0], dims[1]);
-        let branches: Vec<&str> = self.centres.keys().map(String::as_str).collect();
+        let branches: Vec<&str> = self.assignments.keys().map(String::as_str).collect();
         let encoded = cx.teacher().encode(&views.global.flatten(0, 1)?, &branches, None)?;
         let prototypes = self.teacher.prototypes(&branches)?;
         let temperature = self.config.teacher_temp_at(cx.info.epoch);
         let mut targets = BTreeMap::new();
-        for (branch, centre) in &mut self.centres {
+        for (branch, assignment) in &mut self.assignments {
             let image = &encoded.get(branch)?.image;
             let logits = self.teacher.forward(branch, image, &prototypes)?.detach()?;
-            let assignment = centre.sharpen(&logits, temperature)?;
-            centre.observe(&logits)?;
-            targets
-                .insert(branch.clone(), assignment.reshape((crops, batch, self.config.out_dim))?);
+            let target = assignment.targets(cx, &logits, temperature)?;
+            targets.insert(branch.clone(), target.reshape((crops, batch, self.config.out_dim))?);
         }
         Ok(targets)
     }

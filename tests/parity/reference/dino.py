@@ -64,6 +64,15 @@ def assignment(rows, centre, temperature):
     return ((rows - centre) / temperature).softmax(-1)
 
 
+def balanced(rows, temperature):
+    """Sinkhorn-Knopp over all crops of a batch, (G, B, K), beginning with the rows."""
+    plan = (rows.flatten(0, 1) / temperature).softmax(-1)
+    for _ in range(3):
+        plan = plan / plan.sum(0)
+        plan = plan / plan.sum(1, keepdim=True)
+    return plan.unflatten(0, rows.shape[:2])
+
+
 def prediction(rows, temperature):
     return (rows / temperature).log_softmax(-1)
 
@@ -89,10 +98,13 @@ def loss(tensors, config, epoch):
     with torch.no_grad():
         targets = encode(
             tensors["input.global"], teacher, config, sorted({edge[0] for edge in graph}))
-        assignments = {
-            branch: assignment(rows, tensors[f"state.center.{branch}"], sharp)
-            for branch, rows in targets.items()
-        }
+        spread = objective.get("centering", "mean") == "sinkhorn_knopp"
+        if spread:
+            assign = lambda branch, rows: balanced(rows, sharp)
+        else:
+            assign = lambda branch, rows: assignment(
+                rows, tensors[f"state.center.{branch}"], sharp)
+        assignments = {branch: assign(branch, rows) for branch, rows in targets.items()}
     branches = sorted({edge[1] for edge in graph})
     views = [encode(tensors["input.global"], student, config, branches)]
     if "input.local" in tensors:
@@ -107,5 +119,8 @@ def loss(tensors, config, epoch):
     weights = sum(weight for *_, weight in graph)
     share = weights if config["hssl"].get("branch_reduction", "mean") == "mean" else 1.0
     total = sum(parts[f"{a}->{b}"] * weight / share for a, b, weight in graph)
-    means = {branch: rows.flatten(0, 1).mean(0, keepdim=True) for branch, rows in targets.items()}
+    # What moves the centres, where there are any.
+    means = {} if spread else {
+        branch: rows.flatten(0, 1).mean(0, keepdim=True) for branch, rows in targets.items()
+    }
     return total, parts, means

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use hssl_engine::train::bench::bench;
+use hssl_engine::train::bench::{Part, Plan, bench};
 
 use crate::options::Sets;
 use crate::session::{Session, use_threads};
+use crate::table;
 
 /// Time whole training steps
 ///
@@ -16,7 +17,8 @@ use crate::session::{Session, use_threads};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl bench configs/quick.toml
-  hssl bench configs/quick.toml --steps 50 --warmup 10 --data --json")]
+  hssl bench configs/quick.toml --steps 50 --warmup 10 --data --json
+  hssl bench configs/quick.toml --profile")]
 pub struct Bench {
     /// Configuration file, or the folder of a run
     config: PathBuf,
@@ -31,6 +33,9 @@ pub struct Bench {
     /// Load and augment the configured images instead of resident ones
     #[arg(long)]
     data: bool,
+    /// Show where the time goes, by operation (on CUDA this waits for each of them)
+    #[arg(long)]
+    profile: bool,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -49,8 +54,8 @@ impl Bench {
         let resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
         use_threads(&resolved);
         let roots = session.roots(Some(&resolved));
-        let count = (self.steps, self.warmup);
-        let found = bench(&resolved.config, &plugins, count, self.data.then_some(&roots))?;
+        let plan = Plan { steps: self.steps, warmup: self.warmup, profile: self.profile };
+        let found = bench(&resolved.config, &plugins, plan, self.data.then_some(&roots))?;
         if self.json {
             anstream::println!("{}", serde_json::to_string(&found)?);
             return Ok(ExitCode::SUCCESS);
@@ -70,6 +75,25 @@ impl Bench {
             found.threads,
             found.batch_size
         );
+        if !found.profile.is_empty() {
+            anstream::println!();
+            show(&found.profile);
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn show(profile: &[Part]) {
+    let whole: f64 = profile.iter().map(Part::ms).sum();
+    let mut rows = table::numbers(["OPERATION", "calls", "forward ms", "backward ms", "share"]);
+    for part in profile {
+        rows.add_row([
+            part.name.clone(),
+            format!("{:.0}", part.calls),
+            format!("{:.2}", part.forward_ms),
+            format!("{:.2}", part.backward_ms),
+            format!("{:.1} %", 100.0 * part.ms() / whole),
+        ]);
+    }
+    table::print(&rows);
 }

@@ -48,8 +48,8 @@ pub trait Acc:
     fn sqrt(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
-    /// The error function.
-    fn erf(self) -> Self;
+    /// The standard normal distribution: the share below this number, and the density at it.
+    fn normal(self) -> (Self, Self);
     /// self * a + b.
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// The larger of two.
@@ -57,7 +57,7 @@ pub trait Acc:
 }
 
 macro_rules! acc {
-    ($type:ty, $exp:path, $erf:path, $tanh:path) => {
+    ($type:ty, $exp:path, $normal:path, $tanh:path) => {
         impl Acc for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -87,8 +87,8 @@ macro_rules! acc {
                 $tanh(self)
             }
             #[inline(always)]
-            fn erf(self) -> Self {
-                $erf(self)
+            fn normal(self) -> (Self, Self) {
+                $normal(self)
             }
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
@@ -101,8 +101,8 @@ macro_rules! acc {
         }
     };
 }
-acc!(f32, math::exp, math::erf, math::tanh);
-acc!(f64, f64::exp, candle_core::cpu::erf::erf_f64, f64::tanh);
+acc!(f32, math::exp, math::normal, math::tanh);
+acc!(f64, f64::exp, math::normal_f64, f64::tanh);
 
 macro_rules! real {
     ($type:ty, $acc:ty, $widen:expr, $round:expr) => {

@@ -1,6 +1,7 @@
 //! Matrix products of strided matrices, without copies for transposes.
 
 use std::any::TypeId;
+use std::mem::MaybeUninit;
 
 use gemm::Parallelism;
 
@@ -41,30 +42,104 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// `out` (row-major m x n) = `keep` * out + a (m x k) b (k x n).
+/// What a product is added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, T> {
+    /// Nothing.
+    Zero,
+    /// One number per column.
+    Bias(&'a [T]),
+    /// What the output held.
+    Out,
+}
+
+/// a (m x k) b (k x n), plus a bias for each column: m x n, row-major.
+///
+/// # Panics
+/// A slice is shorter than its matrix, or the bias is not n long.
+pub fn matmul<T: Real>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    (m, k, n): (usize, usize, usize),
+    bias: Option<&[T]>,
+    threads: usize,
+) -> Vec<T> {
+    let start = bias.map_or(Start::Zero, Start::Bias);
+    // A kernel that writes every element needs none that were written before.
+    let mut out: Vec<T> = Vec::with_capacity(m * n);
+    if as_f32(&mut out.spare_capacity_mut()[..m * n], a, b, (m, k, n), start, threads) {
+        // SAFETY: `as_f32` wrote all m * n of them.
+        unsafe { out.set_len(m * n) };
+        return out;
+    }
+    out.resize(m * n, T::zero());
+    matmul_into(&mut out, a, b, (m, k, n), start, threads);
+    out
+}
+
+/// `out` (row-major m x n) = start + a (m x k) b (k x n).
 ///
 /// bf16 and f16 operands are widened, multiplied in f32 and rounded once at the end.
 ///
 /// # Panics
-/// A slice is shorter than its matrix.
+/// A slice is shorter than its matrix, or the bias is not n long.
 pub fn matmul_into<T: Real>(
     out: &mut [T],
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     (m, k, n): (usize, usize, usize),
-    keep: bool,
+    start: Start<'_, T>,
     threads: usize,
 ) {
     assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
+    // SAFETY: elements are elements of `MaybeUninit`, and nothing is written that is not one.
+    let slots = unsafe { &mut *(std::ptr::from_mut(&mut out[..m * n]) as *mut [MaybeUninit<T>]) };
+    if as_f32(slots, a, b, (m, k, n), start, threads) {
+        return;
+    }
     let result: crate::Result<()> = with_real!("gemm", T::DTYPE, E => {
         if std::mem::size_of::<E>() >= 4 {
-            native(out, a, b, (m, k, n), keep, threads);
+            native(out, a, b, (m, k, n), start, threads);
         } else {
-            widened(out, a, b, (m, k, n), keep, threads);
+            widened(out, a, b, (m, k, n), start, threads);
         }
         Ok(())
     });
     result.expect("every Real is a float type");
+}
+
+/// Multiplies by our kernel if T is f32 and it pays, and says whether it did. Writes every element;
+/// with [`Start::Out`] all of them have to be initialised.
+fn as_f32<T: Real>(
+    out: &mut [MaybeUninit<T>],
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, T>,
+    threads: usize,
+) -> bool {
+    if TypeId::of::<T>() != TypeId::of::<f32>() || !gemm_f32::pays((m, k, n)) {
+        return false;
+    }
+    fn plain<T>(data: &[T]) -> &[f32] {
+        // SAFETY: T is f32, as was checked above, and the slice lives as long.
+        unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), data.len()) }
+    }
+    fn matrix<T>(x: Matrix<'_, T>) -> Matrix<'_, f32> {
+        Matrix { data: plain(x.data), row: x.row, column: x.column }
+    }
+    let start = match start {
+        Start::Zero => Start::Zero,
+        Start::Bias(bias) => Start::Bias(plain(bias)),
+        Start::Out => Start::Out,
+    };
+    let (data, len) = (out.as_mut_ptr().cast(), out.len());
+    // SAFETY: as in `plain`; `out` is not used besides, and is initialised where it is read.
+    unsafe {
+        let out = std::slice::from_raw_parts_mut(data, len);
+        gemm_f32::multiply(out, matrix(a), matrix(b), (m, k, n), start, threads);
+    }
+    true
 }
 
 fn native<T: Real>(
@@ -72,21 +147,12 @@ fn native<T: Real>(
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     (m, k, n): (usize, usize, usize),
-    keep: bool,
+    start: Start<'_, T>,
     threads: usize,
 ) {
-    if TypeId::of::<T>() == TypeId::of::<f32>() && gemm_f32::pays((m, k, n)) {
-        let plain = |matrix: Matrix<'_, T>| {
-            let (data, len) = (matrix.data.as_ptr().cast::<f32>(), matrix.data.len());
-            // SAFETY: T is f32, and the slice lives as long as this function's argument.
-            let data = unsafe { std::slice::from_raw_parts(data, len) };
-            Matrix { data, row: matrix.row, column: matrix.column }
-        };
-        let (data, len) = (out.as_mut_ptr().cast::<f32>(), out.len());
-        // SAFETY: as above; `out` is not used besides.
-        let out = unsafe { std::slice::from_raw_parts_mut(data, len) };
-        gemm_f32::multiply(out, plain(a), plain(b), (m, k, n), keep, threads);
-        return;
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), n, "a bias for each column");
+        out.chunks_exact_mut(n.max(1)).take(m).for_each(|row| row.copy_from_slice(bias));
     }
     let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // SAFETY: `matmul_into` checked that each matrix lies inside its slice, `out` is exclusive,
@@ -99,7 +165,7 @@ fn native<T: Real>(
             out.as_mut_ptr(),
             1,
             n as isize,
-            keep,
+            !matches!(start, Start::Zero),
             a.data.as_ptr(),
             a.column as isize,
             a.row as isize,
@@ -121,21 +187,25 @@ fn widened<T: Real>(
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,
     (m, k, n): (usize, usize, usize),
-    keep: bool,
+    start: Start<'_, T>,
     threads: usize,
 ) {
     let (wide_a, wide_b) = (widen(a, m, k), widen(b, k, n));
-    let mut wide_out: Vec<f32> =
-        if keep { widen(Matrix::rows(out, n), m, n) } else { vec![0f32; m * n] };
-    native(
-        &mut wide_out,
+    let (a, b) = (
         Matrix { data: &wide_a, row: a.row, column: a.column },
         Matrix { data: &wide_b, row: b.row, column: b.column },
-        (m, k, n),
-        keep,
-        threads,
     );
-    out.iter_mut().zip(wide_out).for_each(|(slot, value)| *slot = T::from_f64(f64::from(value)));
+    let wide = |x: &[T]| x.iter().map(|x| x.to_f64() as f32).collect::<Vec<f32>>();
+    let sums = match start {
+        Start::Zero => matmul(a, b, (m, k, n), None, threads),
+        Start::Bias(bias) => matmul(a, b, (m, k, n), Some(&wide(bias)), threads),
+        Start::Out => {
+            let mut sums = wide(&out[..m * n]);
+            matmul_into(&mut sums, a, b, (m, k, n), Start::Out, threads);
+            sums
+        }
+    };
+    out.iter_mut().zip(sums).for_each(|(slot, value)| *slot = T::from_f64(f64::from(value)));
 }
 
 /// The part of a slice that holds the matrix, as f32.
@@ -156,7 +226,14 @@ mod tests {
         let a: Vec<f32> = (0..6).map(|x| x as f32).collect();
         let b: Vec<f32> = (0..12).map(|x| x as f32 * 0.5).collect();
         let mut plain = vec![0.0; 8];
-        matmul_into(&mut plain, Matrix::rows(&a, 3), Matrix::rows(&b, 4), (2, 3, 4), false, 1);
+        matmul_into(
+            &mut plain,
+            Matrix::rows(&a, 3),
+            Matrix::rows(&b, 4),
+            (2, 3, 4),
+            Start::Zero,
+            1,
+        );
         let at = [0.0, 3.0, 1.0, 4.0, 2.0, 5.0f32];
         let bt: Vec<f32> =
             (0..4).flat_map(|j| (0..3).map(move |i| (i * 4 + j) as f32 * 0.5)).collect();
@@ -166,11 +243,17 @@ mod tests {
             Matrix::transposed(&at, 2),
             Matrix::transposed(&bt, 3),
             (2, 3, 4),
-            true,
+            Start::Out,
             2,
         );
+        let bias = [5.0, 6.0, 7.0, 8.0f32];
+        let size = (2, 3, 4);
+        let biased = matmul(Matrix::rows(&a, 3), Matrix::rows(&b, 4), size, Some(&bias), 1);
+        for (index, (plain, biased)) in plain.iter().zip(biased).enumerate() {
+            assert_eq!(plain + bias[index % 4], biased);
+        }
         for (plain, transposed) in plain.iter().zip(transposed) {
-            assert_eq!(plain + 1.0, transposed, "`keep` adds to what is there");
+            assert_eq!(plain + 1.0, transposed, "`Out` adds to what is there");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Matrix, matmul_into, vectorized};
+use super::{Matrix, Start, matmul, matmul_into, vectorized};
 
 /// f32, which is rounded to bf16 where it enters a product, or bf16.
 pub trait Brief: Copy + Send + Sync {
@@ -60,17 +60,6 @@ impl Brief for bf16 {
     }
 }
 
-/// What a product is added to.
-#[derive(Clone, Copy, Debug)]
-pub enum Start<'a> {
-    /// Nothing.
-    Zero,
-    /// One number per column.
-    Bias(&'a [f32]),
-    /// What the output held.
-    Out,
-}
-
 /// `out` (row-major m x n) = `start` + a (m x k) b (k x n), with operands rounded to bf16, sums in
 /// f32, and one rounding at the end.
 ///
@@ -81,7 +70,7 @@ pub fn matmul_bf16_into<A: Brief, B: Brief, O: Brief>(
     a: Matrix<'_, A>,
     b: Matrix<'_, B>,
     (m, k, n): (usize, usize, usize),
-    start: Start<'_>,
+    start: Start<'_, f32>,
     threads: usize,
 ) {
     assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
@@ -106,7 +95,7 @@ pub fn matmul_bf16_into<A: Brief, B: Brief, O: Brief>(
     by_widening(out, a, b, (m, k, n), start, threads);
 }
 
-fn first_sums<O: Brief>(out: &[O], (m, n): (usize, usize), start: Start<'_>) -> Vec<f32> {
+fn first_sums<O: Brief>(out: &[O], (m, n): (usize, usize), start: Start<'_, f32>) -> Vec<f32> {
     match start {
         Start::Zero => vec![0f32; m * n],
         Start::Bias(bias) => bias.repeat(m),
@@ -130,7 +119,7 @@ fn by_widening<A: Brief, B: Brief, O: Brief>(
     a: Matrix<'_, A>,
     b: Matrix<'_, B>,
     (m, k, n): (usize, usize, usize),
-    start: Start<'_>,
+    start: Start<'_, f32>,
     threads: usize,
 ) {
     fn widened<T: Brief>(matrix: Matrix<'_, T>, rows: usize, columns: usize) -> (Vec<f32>, usize) {
@@ -143,15 +132,17 @@ fn by_widening<A: Brief, B: Brief, O: Brief>(
     }
     let (wide_a, _) = widened(a, m, k);
     let (wide_b, _) = widened(b, k, n);
-    let mut sums = first_sums(out, (m, n), start);
-    matmul_into(
-        &mut sums,
-        Matrix { data: &wide_a, row: a.row, column: a.column },
-        Matrix { data: &wide_b, row: b.row, column: b.column },
-        (m, k, n),
-        true,
-        threads,
-    );
+    let a = Matrix { data: &wide_a, row: a.row, column: a.column };
+    let b = Matrix { data: &wide_b, row: b.row, column: b.column };
+    let sums = match start {
+        Start::Zero => matmul(a, b, (m, k, n), None, threads),
+        Start::Bias(bias) => matmul(a, b, (m, k, n), Some(bias), threads),
+        Start::Out => {
+            let mut sums = first_sums(out, (m, n), start);
+            matmul_into(&mut sums, a, b, (m, k, n), Start::Out, threads);
+            sums
+        }
+    };
     round_all(&mut out[..m * n], &sums);
 }
 
@@ -211,7 +202,7 @@ mod dot {
         a: Matrix<'_, A>,
         b: Matrix<'_, B>,
         (m, k, n): (usize, usize, usize),
-        start: Start<'_>,
+        start: Start<'_, f32>,
         threads: usize,
     ) {
         assert!(is_available() && out.len() == m * n);
@@ -369,7 +360,7 @@ mod dot {
         (height, width): (usize, usize),
         left: &[u32],
         right: &[u32],
-        start: Start<'_>,
+        start: Start<'_, f32>,
     ) {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for (left, right) in left.chunks_exact(ROWS).zip(right.chunks_exact(COLUMNS)) {
@@ -439,7 +430,7 @@ mod tests {
                 Matrix::rows(&a, k),
                 Matrix::rows(&b, n),
                 (m, k, n),
-                true,
+                Start::Out,
                 1,
             );
             let turn = |x: &[f32], rows: usize, columns: usize| -> Vec<bf16> {

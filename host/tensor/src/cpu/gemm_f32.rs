@@ -6,12 +6,13 @@
 //! summed by one task in order of depth: the result does not depend on the number of threads.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Matrix;
+use super::{Matrix, Start};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
 const ROWS: usize = 12;
@@ -21,7 +22,7 @@ const WIDE: usize = 2;
 const DEPTH: usize = 768;
 /// Rows of one task.
 const BLOCK: usize = 8 * ROWS;
-/// Panels of one task where rows alone do not feed the threads.
+/// Fewest panels of one task where rows alone do not feed the threads.
 const GROUP: usize = 4;
 
 thread_local! {
@@ -88,22 +89,34 @@ struct Shared(*mut f32);
 // SAFETY: the tasks of `multiply` write rectangles that do not overlap.
 unsafe impl Sync for Shared {}
 
-/// `out` (row-major m x n) = `keep` * out + a (m x k) b (k x n).
+/// `out` (row-major m x n) = start + a (m x k) b (k x n). Writes every element.
 ///
 /// # Panics
 /// A slice is shorter than its matrix.
-pub(super) fn multiply(
-    out: &mut [f32],
+///
+/// # Safety
+/// `out` is initialised if the sums start from it.
+pub(super) unsafe fn multiply(
+    out: &mut [MaybeUninit<f32>],
     a: Matrix<'_, f32>,
     b: Matrix<'_, f32>,
     (m, k, n): (usize, usize, usize),
-    keep: bool,
+    start: Start<'_, f32>,
     threads: usize,
 ) {
     assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
     let width = WIDE * lanes();
+    let bias = match start {
+        Start::Bias(bias) => {
+            assert_eq!(bias.len(), n, "a bias for each column");
+            let mut padded = bias.to_vec();
+            padded.resize(n.next_multiple_of(width), 0.0);
+            Some(padded)
+        }
+        Start::Zero | Start::Out => None,
+    };
     let passes = k.div_ceil(DEPTH);
-    let shared = Shared(out.as_mut_ptr());
+    let shared = Shared(out.as_mut_ptr().cast());
     for pass in 0..passes {
         let depth = pass * k / passes..(pass + 1) * k / passes;
         let panel = depth.len() * width;
@@ -119,7 +132,9 @@ pub(super) fn multiply(
         } else {
             packed.chunks_mut(panel).enumerate().for_each(pack);
         }
-        let group = if m.div_ceil(BLOCK) < 4 * threads { GROUP } else { panels };
+        // Each task that shares a block of rows packs it again: no more of them than feed the threads.
+        let sharing = if threads > 1 { (4 * threads).div_ceil(m.div_ceil(BLOCK)) } else { 1 };
+        let group = panels.div_ceil(sharing).max(GROUP);
         let groups = panels.div_ceil(group);
         let task = |index: usize| {
             let (row, first) = (index / groups * BLOCK, index % groups * group);
@@ -131,7 +146,8 @@ pub(super) fn multiply(
                 rows: row..m.min(row + BLOCK),
                 panels: first..panels.min(first + group),
                 depth: depth.clone(),
-                add: keep || pass > 0,
+                bias: bias.as_deref().filter(|_| pass == 0),
+                add: pass > 0 || matches!(start, Start::Out),
             });
         };
         let tasks = m.div_ceil(BLOCK) * groups;
@@ -141,6 +157,23 @@ pub(super) fn multiply(
             (0..tasks).for_each(task);
         }
     }
+}
+
+/// Copies a few numbers, by moves of registers where they fill a tile: a call for each costs more.
+#[inline(always)]
+fn copy_short(to: &mut [f32], from: &[f32]) {
+    macro_rules! lengths {
+        ($($length:literal)*) => {
+            match from.len() {
+                $( $length => {
+                    let to: &mut [f32; $length] = to.try_into().expect("as long as what comes");
+                    *to = from.try_into().expect("of that length");
+                } )*
+                _ => to.copy_from_slice(from),
+            }
+        };
+    }
+    lengths!(6 12 16 32);
 }
 
 /// Columns as (depth, lane), with zeros behind the last.
@@ -156,8 +189,8 @@ fn pack_columns(
     }
     if b.column == 1 {
         for (slots, p) in panel.chunks_exact_mut(width).zip(depth) {
-            slots[..columns.len()]
-                .copy_from_slice(&b.data[p * b.row + columns.start..][..columns.len()]);
+            let line = &b.data[p * b.row + columns.start..][..columns.len()];
+            copy_short(&mut slots[..columns.len()], line);
         }
         return;
     }
@@ -184,6 +217,9 @@ struct Block<'a> {
     rows: Range<usize>,
     panels: Range<usize>,
     depth: Range<usize>,
+    /// What the sums start from, a number for each column of the panels.
+    bias: Option<&'a [f32]>,
+    /// Whether the sums are added to what is there.
     add: bool,
 }
 
@@ -219,17 +255,18 @@ impl WithSimd for Block<'_> {
         let tiles = self.rows.len().div_ceil(most);
         let mut block = Panel::lend(1, tiles * most * deep);
         let block = block.slots();
-        for (tile, slots) in block.chunks_exact_mut(most * deep).enumerate() {
-            let row = first + tile * most;
-            let height = most.min(self.rows.end - row);
-            for (slots, p) in slots.chunks_exact_mut(most).zip(self.depth.clone()) {
-                let start = row * self.a.row + p * self.a.column;
-                if self.a.row == 1 {
-                    slots[..height].copy_from_slice(&self.a.data[start..start + height]);
-                } else {
-                    for (index, slot) in slots[..height].iter_mut().enumerate() {
-                        *slot = self.a.data[start + index * self.a.row];
-                    }
+        for (index, p) in self.depth.clone().enumerate() {
+            let start = first * self.a.row + p * self.a.column;
+            if self.a.row == 1 {
+                // Row by row of what lies in memory: tile by tile would come back to each line of it.
+                let line = &self.a.data[start..start + self.rows.len()];
+                for (tile, values) in line.chunks(most).enumerate() {
+                    copy_short(&mut block[(tile * deep + index) * most..][..values.len()], values);
+                }
+            } else {
+                for row in 0..self.rows.len() {
+                    let slot = (row / most * deep + index) * most + row % most;
+                    block[slot] = self.a.data[start + row * self.a.row];
                 }
             }
         }
@@ -256,6 +293,10 @@ impl Block<'_> {
             let (right, _) = S::as_simd_f32s(&self.packed[index * panel..(index + 1) * panel]);
             let column = index * width;
             let columns = width.min(self.stride - column);
+            let mut start = [simd.splat_f32s(0.0); WIDE];
+            if let Some(bias) = self.bias {
+                start.copy_from_slice(S::as_simd_f32s(&bias[column..column + width]).0);
+            }
             for row in self.rows.clone().step_by(most) {
                 let height = most.min(self.rows.end - row);
                 let rows = rows(row, height);
@@ -264,9 +305,9 @@ impl Block<'_> {
                     ($($height:literal)*) => {
                         $( if height <= $height {
                             if columns > S::F32_LANES {
-                                self.tile::<S, $height, 2>(simd, rows, right, place);
+                                self.tile::<S, $height, 2>(simd, rows, right, start, place);
                             } else {
-                                self.tile::<S, $height, 1>(simd, rows, right, place);
+                                self.tile::<S, $height, 1>(simd, rows, right, start, place);
                             }
                         } else )* {
                             unreachable!("a tile has at most {most} rows");
@@ -289,12 +330,14 @@ impl Block<'_> {
         simd: S,
         rows: Rows<'_>,
         right: &[S::f32s],
+        start: [S::f32s; WIDE],
         (place, height, columns): (usize, usize, usize),
     ) {
         let deep = right.len() / WIDE;
         let last = (deep - 1) * rows.step;
         assert!(rows.starts.iter().all(|start| start + last < rows.data.len()));
-        let mut sums = [[simd.splat_f32s(0.0); W]; H];
+        let start: [S::f32s; W] = std::array::from_fn(|index| start[index]);
+        let mut sums = [start; H];
         for (p, right) in right.chunks_exact(WIDE).enumerate() {
             let right: [S::f32s; W] = std::array::from_fn(|index| right[index]);
             for (sums, start) in sums.iter_mut().zip(&rows.starts) {
@@ -306,21 +349,30 @@ impl Block<'_> {
                 }
             }
         }
+        let full = columns / S::F32_LANES;
         for (row, sums) in sums.iter().enumerate().take(height) {
-            // SAFETY: the tile at `place` lies inside `out`, and no other task has it.
-            let slots = unsafe {
-                std::slice::from_raw_parts_mut(self.out.0.add(place + row * self.stride), columns)
-            };
-            let (full, rest) = S::as_mut_simd_f32s(slots);
-            for (slot, sum) in full.iter_mut().zip(sums) {
-                *slot = if self.add { simd.add_f32s(*slot, *sum) } else { *sum };
-            }
-            if !rest.is_empty() {
-                let mut sum = sums[full.len()];
-                if self.add {
-                    sum = simd.add_f32s(simd.partial_load_f32s(rest), sum);
+            // SAFETY: the tile at `place` lies inside `out`, and no other task has it. What is read,
+            // because `add` says so, was written by an earlier pass or by the caller.
+            unsafe {
+                let slots = self.out.0.add(place + row * self.stride);
+                for (index, sum) in sums.iter().enumerate().take(full) {
+                    let slot = slots.add(index * S::F32_LANES).cast::<S::f32s>();
+                    let sum =
+                        if self.add { simd.add_f32s(slot.read_unaligned(), *sum) } else { *sum };
+                    slot.write_unaligned(sum);
                 }
-                simd.partial_store_f32s(rest, sum);
+                if full * S::F32_LANES < columns {
+                    let (slots, count) = (slots.add(full * S::F32_LANES), columns % S::F32_LANES);
+                    if !self.add {
+                        slots.write_bytes(0, count);
+                    }
+                    let rest = std::slice::from_raw_parts_mut(slots, count);
+                    let mut sum = sums[full];
+                    if self.add {
+                        sum = simd.add_f32s(simd.partial_load_f32s(rest), sum);
+                    }
+                    simd.partial_store_f32s(rest, sum);
+                }
             }
         }
     }
@@ -358,12 +410,26 @@ mod tests {
             }
             for a in [Matrix::rows(&a, k), Matrix::transposed(&at, m)] {
                 for b in [Matrix::rows(&b, n), Matrix::transposed(&bt, k)] {
-                    for (keep, threads) in [(false, 1), (true, 2)] {
+                    for (start, threads) in
+                        [(Start::Zero, 1), (Start::Out, 2), (Start::Bias(&first[..n]), 2)]
+                    {
                         let mut found = first.clone();
-                        multiply(&mut found, a, b, (m, k, n), keep, threads);
-                        for ((found, expected), first) in found.iter().zip(&expected).zip(&first) {
-                            let expected = expected + if keep { *first } else { 0.0 };
-                            assert_eq!(*found, expected, "{m} {k} {n} {a:?}");
+                        if !matches!(start, Start::Out) {
+                            found.fill(f32::NAN);
+                        }
+                        let (len, slots) = (found.len(), found.as_mut_ptr().cast());
+                        // SAFETY: the elements of `found`, all of them initialised.
+                        unsafe {
+                            let slots = std::slice::from_raw_parts_mut(slots, len);
+                            multiply(slots, a, b, (m, k, n), start, threads);
+                        }
+                        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                            let before = match start {
+                                Start::Zero => 0.0,
+                                Start::Out => first[index],
+                                Start::Bias(bias) => bias[index % n],
+                            };
+                            assert_eq!(*found, before + expected, "{m} {k} {n} {a:?} {start:?}");
                         }
                     }
                 }

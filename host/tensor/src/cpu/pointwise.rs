@@ -21,7 +21,7 @@ pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Ar
             [strides],
             || [T::zero(); BLOCK],
             #[inline(always)]
-            |slots, [start], [step], buffer| {
+            |[slots], [start], [step], buffer| {
                 let x = line(&elements[start..], step, slots.len(), buffer);
                 for (slot, x) in slots.iter_mut().zip(x) {
                     slot.write(T::round(f(x.acc())));
@@ -29,7 +29,31 @@ pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Ar
             },
         )
     })?;
-    from_vec(output, x.shape())
+    single(output, x)
+}
+
+/// Two functions of each element that share their work, in the type of the accumulator, rounded once.
+pub fn map_twice<T: Real>(
+    x: &Array,
+    f: impl Fn(T::Acc) -> (T::Acc, T::Acc) + Sync,
+) -> Result<(Array, Array)> {
+    let [first, second] = view(x, |elements: &[T], strides| {
+        walk(
+            x.dims(),
+            [strides],
+            || [T::zero(); BLOCK],
+            #[inline(always)]
+            |[first, second], [start], [step], buffer| {
+                let x = line(&elements[start..], step, first.len(), buffer);
+                for ((first, second), x) in first.iter_mut().zip(second).zip(x) {
+                    let (a, b) = f(x.acc());
+                    first.write(T::round(a));
+                    second.write(T::round(b));
+                }
+            },
+        )
+    })?;
+    Ok((from_vec(first, x.shape())?, from_vec(second, x.shape())?))
 }
 
 /// f(a, b) for each pair of elements of equal shapes.
@@ -63,7 +87,7 @@ pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
                 [strides_a, strides_b],
                 || ([A::zero(); BLOCK], [B::zero(); BLOCK]),
                 #[inline(always)]
-                |slots, starts, steps, (buffer_a, buffer_b)| {
+                |[slots], starts, steps, (buffer_a, buffer_b)| {
                     let a = line(&left[starts[0]..], steps[0], slots.len(), buffer_a);
                     let b = line(&right[starts[1]..], steps[1], slots.len(), buffer_b);
                     for (slot, (a, b)) in slots.iter_mut().zip(a.iter().zip(b)) {
@@ -73,7 +97,7 @@ pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
             )
         })
     })??;
-    from_vec(output, a.shape())
+    single(output, a)
 }
 
 /// f(a, b, c) for each triple of elements of equal shapes; types may differ.
@@ -95,7 +119,7 @@ pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType>(
                     [strides_a, strides_b, strides_c],
                     || ([A::zero(); BLOCK], [B::zero(); BLOCK], [C::zero(); BLOCK]),
                     #[inline(always)]
-                    |slots, starts, steps, (buffer_a, buffer_b, buffer_c)| {
+                    |[slots], starts, steps, (buffer_a, buffer_b, buffer_c)| {
                         let a = line(&first[starts[0]..], steps[0], slots.len(), buffer_a);
                         let b = line(&second[starts[1]..], steps[1], slots.len(), buffer_b);
                         let c = line(&third[starts[2]..], steps[2], slots.len(), buffer_c);
@@ -107,7 +131,7 @@ pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType>(
             })
         })
     })???;
-    from_vec(output, a.shape())
+    single(output, a)
 }
 
 /// Hands the elements, from the array's first one on, and the strides to `body`.
@@ -120,30 +144,41 @@ pub fn view<T: WithDType, R>(array: &Array, body: impl FnOnce(&[T], &[usize]) ->
     Ok(body(&elements[layout.start_offset().min(elements.len())..], layout.stride()))
 }
 
-/// Fills an output of `shape` in row-major order, in parallel. `run(slots, starts, steps, scratch)`
-/// is called for at most [`BLOCK`] slots, for which each of the `N` operands advances by a constant
-/// step, and writes every slot. Each task has its own scratch.
+/// The one output of a walk, in the shape of `like`.
+fn single<O: WithDType>([output]: [Vec<O>; 1], like: &Array) -> Result<Array> {
+    from_vec(output, like.shape())
+}
+
+/// Fills `M` outputs of `shape` in row-major order, in parallel. `run(slots, starts, steps, scratch)`
+/// is called for at most [`BLOCK`] slots of each output, for which each of the `N` operands advances
+/// by a constant step, and writes every slot. Each task has its own scratch.
 #[inline(always)]
-fn walk<const N: usize, O: Copy + Send, S>(
+fn walk<const N: usize, const M: usize, O: Copy + Send, S>(
     shape: &[usize],
     strides: [&[usize]; N],
     scratch: impl Fn() -> S + Sync,
-    run: impl Fn(&mut [MaybeUninit<O>], [usize; N], [usize; N], &mut S) + Sync,
-) -> Vec<O> {
+    run: impl Fn([&mut [MaybeUninit<O>]; M], [usize; N], [usize; N], &mut S) + Sync,
+) -> [Vec<O>; M] {
     let rows = Rows::new(shape, strides);
     let total: usize = shape.iter().product();
-    let mut output = Vec::with_capacity(total);
-    let task = |(chunk, mut slots): (usize, &mut [MaybeUninit<O>])| {
+    let mut outputs: [Vec<O>; M] = std::array::from_fn(|_| Vec::with_capacity(total));
+    let bases = outputs.each_mut().map(|output| Base(output.as_mut_ptr().cast()));
+    let task = |chunk: usize| {
         let mut scratch = scratch();
-        let (mut row, mut column) = (chunk * CHUNK / rows.len, chunk * CHUNK % rows.len);
+        let (mut at, end) = (chunk * CHUNK, total.min((chunk + 1) * CHUNK));
+        let (mut row, mut column) = (at / rows.len, at % rows.len);
         vectorized(
             #[inline(always)]
             || {
-                while !slots.is_empty() {
-                    let count = (rows.len - column).min(slots.len()).min(BLOCK);
-                    let (block, rest) = std::mem::take(&mut slots).split_at_mut(count);
+                while at < end {
+                    let count = (rows.len - column).min(end - at).min(BLOCK);
+                    // SAFETY: inside the `total` slots that each output has room for, and of this
+                    // chunk, which no other task has.
+                    let block = std::array::from_fn(|index| unsafe {
+                        std::slice::from_raw_parts_mut(bases[index].0.add(at), count)
+                    });
                     run(block, rows.starts(row, column), rows.steps, &mut scratch);
-                    slots = rest;
+                    at += count;
                     column += count;
                     if column == rows.len {
                         (row, column) = (row + 1, 0);
@@ -152,13 +187,19 @@ fn walk<const N: usize, O: Copy + Send, S>(
             },
         );
     };
-    let slots = &mut output.spare_capacity_mut()[..total];
-    slots.par_chunks_mut(CHUNK).enumerate().for_each(task);
-    // SAFETY: the chunks cover the `total` slots, and `run`, which only this file provides, writes
-    // every slot that it is given.
-    unsafe { output.set_len(total) };
-    output
+    (0..total.div_ceil(CHUNK)).into_par_iter().for_each(task);
+    for output in &mut outputs {
+        // SAFETY: the chunks cover the `total` slots, and `run`, which only this file provides, writes
+        // every slot that it is given.
+        unsafe { output.set_len(total) };
+    }
+    outputs
 }
+
+/// Where an output begins, for tasks that write disjoint parts of it.
+struct Base<O>(*mut MaybeUninit<O>);
+// SAFETY: tasks write disjoint parts of it, values that may be sent.
+unsafe impl<O: Send> Sync for Base<O> {}
 
 /// `len` elements `step` apart, side by side: as they lie if `step` is 1, else in `buffer`.
 #[inline(always)]

@@ -15,7 +15,7 @@ use super::geometry::Window;
 use super::matmul::product;
 use super::unfold::{Channels, fold, fold_taps, taps, unfold, unfold_all};
 use super::{Geometry, depthwise};
-use crate::cpu::{self, Elements, Matrix, Real, Vector, matmul_into, vectorized};
+use crate::cpu::{self, Elements, Matrix, Real, Start, Vector, matmul_into, vectorized};
 use crate::{Array, DType, Error, Result};
 
 /// A correlation of maps (B, H, W, `inputs`) with a weight (`outputs`, `inputs`/groups, kh, kw).
@@ -238,7 +238,7 @@ impl Convolution {
         slices.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
             let rows = output.len() / (columns * self.outputs);
             let pixels = rows * columns;
-            if let Some(bias) = bias {
+            if let Some(bias) = bias.filter(|_| self.groups > 1) {
                 output.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
             }
             let rows = index * tile..index * tile + rows;
@@ -248,11 +248,12 @@ impl Convolution {
                 let windows = self.windows(x, group, rows.clone(), scratch, threads);
                 let size = (pixels, depth, len);
                 if self.groups == 1 {
-                    matmul_into(output, windows, weight, size, bias.is_some(), threads);
+                    let start = bias.map_or(Start::Zero, Start::Bias);
+                    matmul_into(output, windows, weight, size, start, threads);
                     continue;
                 }
                 let mut part = vec![T::ZERO; pixels * len];
-                matmul_into(&mut part, windows, weight, size, false, threads);
+                matmul_into(&mut part, windows, weight, size, Start::Zero, threads);
                 for (output, part) in
                     output.chunks_exact_mut(self.outputs).zip(part.chunks_exact(len))
                 {
@@ -281,7 +282,7 @@ impl Convolution {
                 let grad = &grad[index * pixels * self.outputs + start..];
                 let grad = Matrix { data: grad, row: self.outputs, column: 1 };
                 let weight = Matrix::rows(&weight[start * depth..], depth);
-                matmul_into(scratch, grad, weight, (pixels, len, depth), false, threads);
+                matmul_into(scratch, grad, weight, (pixels, len, depth), Start::Zero, threads);
                 let channels = self.channels(group);
                 vectorized(
                     #[inline(always)]
@@ -321,7 +322,7 @@ impl Convolution {
                         let grad = &grad[rows.start * columns * self.outputs + start..];
                         let grad = Matrix { data: grad, row: 1, column: self.outputs };
                         let sums = &mut sums[start * depth..(start + len) * depth];
-                        matmul_into(sums, grad, windows, (len, pixels, depth), true, threads);
+                        matmul_into(sums, grad, windows, (len, pixels, depth), Start::Out, threads);
                     }
                 }
                 sums

@@ -1,42 +1,43 @@
 //! GELU with the exact error function: x Phi(x) (Hendrycks and Gimpel, 2016).
 
-use crate::cpu::{self, Acc};
+use crate::cpu::{self, Acc as _};
 use crate::{Array, DType, Result, Tensor, tape, with_real};
 
 /// x Phi(x), elementwise.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     let array = x.array();
-    let output = if cpu::is_native(&array) { kernel(&array)? } else { array.gelu_erf()? };
-    Ok(tape::record("Gelu", &[x], output, move |grad| {
-        let grad = if cpu::is_native(&array) {
-            kernel_backward(&array, grad)?
-        } else {
-            (grad * derivative(&array)?)?
-        };
-        Ok(vec![Some(grad)])
-    }))
-}
-
-#[inline(always)]
-fn cdf<A: Acc>(x: A) -> A {
-    A::of(0.5) * (A::ONE + (x * A::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+    if !cpu::is_native(&array) {
+        let output = array.gelu_erf()?;
+        return Ok(tape::record("Gelu", &[x], output, move |grad| {
+            Ok(vec![Some((grad * derivative(&array)?)?)])
+        }));
+    }
+    if !tape::is_recorded(&[x]) {
+        return Ok(Tensor::constant(kernel(&array)?));
+    }
+    // The slope takes the place of x in memory, and costs little where Phi(x) is known.
+    let (output, slope) = kernel_and_slope(&array)?;
+    Ok(tape::record("Gelu", &[x], output, move |grad| Ok(vec![Some(scaled(grad, &slope)?)])))
 }
 
 fn kernel(x: &Array) -> Result<Array> {
-    with_real!("Gelu", x.dtype(), T => cpu::map::<T>(x, #[inline(always)] |x| x * cdf(x)))
+    with_real!("Gelu", x.dtype(), T => cpu::map::<T>(x, #[inline(always)] |x| x * x.normal().0))
 }
 
-fn kernel_backward(x: &Array, grad: &Array) -> Result<Array> {
+/// x Phi(x), and its derivative Phi(x) + x phi(x).
+fn kernel_and_slope(x: &Array) -> Result<(Array, Array)> {
     with_real!("Gelu", x.dtype(), T => {
-        cpu::zip_map::<T>(x, grad, #[inline(always)] |x, grad| grad * slope(x))
+        cpu::map_twice::<T>(x, #[inline(always)] |x| {
+            let (below, density) = x.normal();
+            (x * below, below + x * density)
+        })
     })
 }
 
-/// Phi(x) + x phi(x).
-#[inline(always)]
-fn slope<A: Acc>(x: A) -> A {
-    let norm = A::of(1.0 / std::f64::consts::TAU.sqrt());
-    cdf(x) + x * norm * (A::of(-0.5) * x * x).exp()
+fn scaled(grad: &Array, slope: &Array) -> Result<Array> {
+    with_real!("Gelu", slope.dtype(), T => {
+        cpu::zip_map::<T>(grad, slope, #[inline(always)] |grad, slope| grad * slope)
+    })
 }
 
 /// Phi(x) + x phi(x) by candle's operations.

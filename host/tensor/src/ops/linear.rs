@@ -100,16 +100,12 @@ fn layer(a: &Array, b: &Array, bias: Option<&Array>, to: DType, fused: bool) -> 
 fn kernel<T: Real>(a: &Array, b: &Array, bias: Option<&Array>) -> Result<Array> {
     let (m, k) = a.dims2()?;
     let n = b.dims()[1];
-    let bias = bias.map(Elements::of).transpose()?;
-    let mut output = match &bias {
-        Some(bias) => bias.read(|bias: &[T]| bias.repeat(m))?,
-        None => vec![T::zero(); m * n],
-    };
-    cpu::view(a, |a: &[T], strides_a| {
+    let bias = bias.map(|bias| Elements::of(bias)?.read(<[T]>::to_vec)).transpose()?;
+    let output = cpu::view(a, |a: &[T], strides_a| {
         cpu::view(b, |b: &[T], strides_b| {
             let threads = rayon::current_num_threads();
             let (a, b) = (Matrix::of(a, strides_a), Matrix::of(b, strides_b));
-            cpu::matmul_into(&mut output, a, b, (m, k, n), bias.is_some(), threads);
+            cpu::matmul(a, b, (m, k, n), bias.as_deref(), threads)
         })
     })??;
     cpu::from_vec(output, (m, n))

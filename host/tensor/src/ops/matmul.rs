@@ -104,7 +104,7 @@ trait Multiply: Real {
         sizes: (usize, usize, usize),
         threads: usize,
     ) {
-        cpu::matmul_into(out, a, b, sizes, false, threads);
+        cpu::matmul_into(out, a, b, sizes, cpu::Start::Zero, threads);
     }
 }
 impl Multiply for f32 {}

@@ -66,11 +66,11 @@ impl Tile for f32 {
         keep: bool,
         brief: bool,
     ) {
+        let start = if keep { Start::Out } else { Start::Zero };
         if brief {
-            let start = if keep { Start::Out } else { Start::Zero };
             cpu::matmul_bf16_into(out, a, b, sizes, start, 1);
         } else {
-            cpu::matmul_into(out, a, b, sizes, keep, 1);
+            cpu::matmul_into(out, a, b, sizes, start, 1);
         }
     }
 }
@@ -84,7 +84,8 @@ impl Tile for f64 {
         keep: bool,
         _brief: bool,
     ) {
-        cpu::matmul_into(out, a, b, sizes, keep, 1);
+        let start = if keep { Start::Out } else { Start::Zero };
+        cpu::matmul_into(out, a, b, sizes, start, 1);
     }
 }
 

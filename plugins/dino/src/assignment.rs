@@ -1,0 +1,68 @@
+//! How the teacher's outputs become targets without any one prototype winning always.
+
+use hssl_plugin_api::component::StepContext;
+use hssl_plugin_api::{Context, Params, Result, Tensor};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::centre::Centre;
+use crate::objective::Config;
+use crate::sinkhorn::sinkhorn_knopp;
+
+/// What keeps the prototypes in use.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Centering {
+    /// A moving average of the outputs is taken off them (DINO).
+    Mean,
+    /// Every batch is spread evenly over the prototypes by three rounds of Sinkhorn-Knopp (SwAV,
+    /// DINOv2). Wants few prototypes or large batches.
+    SinkhornKnopp,
+}
+
+/// Makes the targets of one teacher branch.
+pub enum Assignment {
+    /// With the branch's centre.
+    Mean(Centre),
+    /// Keeps nothing between steps.
+    SinkhornKnopp,
+}
+
+impl Assignment {
+    /// For one teacher branch; a centre is kept in `state`.
+    pub fn new(branch: &str, config: &Config, state: &Params<'_>) -> Result<Self> {
+        Ok(match config.centering {
+            Centering::Mean => {
+                Self::Mean(Centre::new(branch, config.out_dim, config.center_momentum, state)?)
+            }
+            Centering::SinkhornKnopp => Self::SinkhornKnopp,
+        })
+    }
+
+    /// Targets (n, K) of the outputs (n, K) of all global crops of a batch.
+    pub fn targets(
+        &mut self,
+        cx: &StepContext<'_>,
+        logits: &Tensor,
+        temperature: f64,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Mean(centre) => {
+                let targets = centre.sharpen(logits, temperature)?;
+                centre.observe(logits)?;
+                Ok(targets)
+            }
+            Self::SinkhornKnopp => {
+                sinkhorn_knopp(logits, temperature, |sums| cx.context().all_reduce_mean(sums))
+            }
+        }
+    }
+
+    /// After the optimizer's step.
+    pub fn update(&mut self, cx: &Context<'_>) -> Result<()> {
+        match self {
+            Self::Mean(centre) => centre.update(cx),
+            Self::SinkhornKnopp => Ok(()),
+        }
+    }
+}

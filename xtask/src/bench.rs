@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::python::Python;
-use crate::workspace::{build_release, command, hssl, root, target};
+use crate::workspace::{command, program, root, target};
 
 /// Time training steps against PyTorch: both sides do the same work in turns, so that whatever else
 /// the machine does meets both (benches/).
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Needs a Python with torch: the one that HSSL_PYTHON names, or python3.\n\nExamples:
+    after_help = "Needs a Python with torch: the one that HSSL_PYTHON names, or python3. HSSL_BIN names another\nprogram than this tree's.\n\nExamples:
   cargo xtask bench
   cargo xtask bench dino_hssl_cifar10 --rounds 5 --steps 20
   cargo xtask bench --set train.precision=bf16 --compile --json docs/perf/mine.json"
@@ -50,7 +50,7 @@ const COMPILED: &str = "compile";
 pub fn run(args: &Args) -> Result<()> {
     let python = Python::with(&["torch"])?;
     let cases = cases(&args.cases)?;
-    build_release()?;
+    let hssl = program()?;
     let peers: &[&str] = if args.compile { &[EAGER, COMPILED] } else { &[EAGER] };
     println!(
         "{:<28} {:<8} {:>10} {:>10}   {:<26} {:>12}",
@@ -58,10 +58,10 @@ pub fn run(args: &Args) -> Result<()> {
     );
     let mut all = Vec::new();
     for case in &cases {
-        let config = resolved(case, &args.sets)?;
+        let config = resolved(&hssl, case, &args.sets)?;
         let (mut ours, mut theirs) = (Vec::new(), vec![Vec::new(); peers.len()]);
         for _ in 0..args.rounds {
-            ours.push(turn(&mut host(&config), args)?);
+            ours.push(turn(&mut host(&hssl, &config), args)?);
             for (peer, results) in peers.iter().zip(&mut theirs) {
                 results.push(turn(&mut torch(&python, &config, *peer == COMPILED), args)?);
             }
@@ -97,8 +97,8 @@ fn cases(asked: &[String]) -> Result<Vec<String>> {
 }
 
 /// Writes the case with every default filled in: what both sides read.
-fn resolved(case: &str, sets: &[String]) -> Result<PathBuf> {
-    let mut show = command(hssl());
+fn resolved(hssl: &Path, case: &str, sets: &[String]) -> Result<PathBuf> {
+    let mut show = command(hssl);
     show.args(["config", "show", "--toml"]).arg(format!("benches/cases/{case}.toml"));
     for set in sets {
         show.args(["--set", set]);
@@ -111,8 +111,8 @@ fn resolved(case: &str, sets: &[String]) -> Result<PathBuf> {
     Ok(file)
 }
 
-fn host(config: &Path) -> Command {
-    let mut host = command(hssl());
+fn host(hssl: &Path, config: &Path) -> Command {
+    let mut host = command(hssl);
     host.arg("bench").arg(config).arg("--json");
     host
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::workspace::{self, build_release, command, hssl, root, target};
+use crate::workspace::{self, command, program, root, target};
 
 /// Build, pre-train the quick configuration on generated images, and show what it learned: kNN and
 /// linear probe of the trained base beside the untrained one.
@@ -17,20 +17,20 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<()> {
-    build_release()?;
+    let hssl = program()?;
     let started = Instant::now();
     let folder = target().join("demo");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove the last demo, {}", folder.display()))?;
     }
-    let mut train = command(hssl());
+    let mut train = command(&hssl);
     train.arg("pretrain").arg(root().join("configs/quick.toml")).arg("--out").arg(&folder);
     for set in &args.sets {
         train.args(["--set", set]);
     }
     workspace::run(&mut train)?;
-    let mut evaluate = command(hssl());
+    let mut evaluate = command(&hssl);
     evaluate.arg("eval").arg(&folder).arg("--untrained");
     evaluate.arg("--suite").arg(root().join("configs/suites/quick.toml"));
     workspace::run(&mut evaluate)?;

@@ -112,6 +112,14 @@ pub fn plugins() -> Result<Vec<Plugin>> {
     Ok(plugins)
 }
 
+/// The program that `HSSL_BIN` names, or else that of this tree, which is built first.
+pub fn program() -> Result<PathBuf> {
+    match std::env::var_os("HSSL_BIN") {
+        Some(named) => Ok(named.into()),
+        None => build_release().map(|()| hssl()),
+    }
+}
+
 /// Builds host and plugins for release.
 pub fn build_release() -> Result<()> {
     let mut build = cargo();

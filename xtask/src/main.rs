@@ -1,6 +1,7 @@
 //! Chores of this workspace: `cargo xtask --help`.
 
 mod bench;
+mod cuda_toolkit;
 mod demo;
 mod dist;
 mod parity;
@@ -27,6 +28,7 @@ enum Task {
     Parity(parity::Args),
     Bench(bench::Args),
     Dist(dist::Args),
+    CudaToolkit(cuda_toolkit::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Task::Parity(args) => parity::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Dist(args) => dist::run(&args),
+        Task::CudaToolkit(args) => cuda_toolkit::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

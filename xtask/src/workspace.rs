@@ -120,12 +120,8 @@ pub fn program() -> Result<PathBuf> {
     }
 }
 
-/// Builds host and plugins for release.
+/// Builds host and plugins for release. The whole workspace, as the README has it: a choice of packages
+/// would choose other features of what they depend on, and build that again.
 pub fn build_release() -> Result<()> {
-    let mut build = cargo();
-    build.args(["build", "--release", "--package", "hssl"]);
-    for plugin in plugins()? {
-        build.args(["--package", &plugin.package]);
-    }
-    run(&mut build)
+    run(cargo().args(["build", "--release", "--workspace"]))
 }

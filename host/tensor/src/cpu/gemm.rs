@@ -67,10 +67,13 @@ pub fn matmul<T: Real>(
     let start = bias.map_or(Start::Zero, Start::Bias);
     // A kernel that writes every element needs none that were written before.
     let mut out: Vec<T> = Vec::with_capacity(m * n);
-    if as_f32(&mut out.spare_capacity_mut()[..m * n], a, b, (m, k, n), start, threads) {
-        // SAFETY: `as_f32` wrote all m * n of them.
-        unsafe { out.set_len(m * n) };
-        return out;
+    let slots = &mut out.spare_capacity_mut()[..m * n];
+    // SAFETY: the sums do not start from `slots`, and if the kernel ran it wrote all of them.
+    unsafe {
+        if as_f32(slots, a, b, (m, k, n), start, threads) {
+            out.set_len(m * n);
+            return out;
+        }
     }
     out.resize(m * n, T::zero());
     matmul_into(&mut out, a, b, (m, k, n), start, threads);
@@ -94,7 +97,8 @@ pub fn matmul_into<T: Real>(
     assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
     // SAFETY: elements are elements of `MaybeUninit`, and nothing is written that is not one.
     let slots = unsafe { &mut *(std::ptr::from_mut(&mut out[..m * n]) as *mut [MaybeUninit<T>]) };
-    if as_f32(slots, a, b, (m, k, n), start, threads) {
+    // SAFETY: all of `slots` is initialised.
+    if unsafe { as_f32(slots, a, b, (m, k, n), start, threads) } {
         return;
     }
     let result: crate::Result<()> = with_real!("gemm", T::DTYPE, E => {
@@ -108,9 +112,12 @@ pub fn matmul_into<T: Real>(
     result.expect("every Real is a float type");
 }
 
-/// Multiplies by our kernel if T is f32 and it pays, and says whether it did. Writes every element;
-/// with [`Start::Out`] all of them have to be initialised.
-fn as_f32<T: Real>(
+/// Multiplies by our kernel if T is f32 and it pays, and says whether it did: then it wrote every
+/// element.
+///
+/// # Safety
+/// `out` is initialised if the sums start from it.
+unsafe fn as_f32<T: Real>(
     out: &mut [MaybeUninit<T>],
     a: Matrix<'_, T>,
     b: Matrix<'_, T>,

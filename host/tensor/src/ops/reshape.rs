@@ -1,10 +1,10 @@
 //! The same elements in another shape.
 
 use crate::cpu::contiguous;
-use crate::{Error, Result, Tensor, tape};
+use crate::{Array, Error, Result, Tensor, tape};
 
 /// The elements of `x` in row-major order with another shape; one -1 is inferred. A view where `x`
-/// is row-major, else one copy.
+/// is row-major or only dimensions of size 1 come and go, else one copy.
 ///
 /// # Errors
 /// The shape has two -1, another negative size, or another number of elements.
@@ -15,10 +15,27 @@ pub fn reshape(x: &Tensor, shape: &[i64]) -> Result<Tensor> {
     if shape == dims {
         return Ok(x.clone());
     }
-    let output = contiguous(&array)?.reshape(shape)?;
-    Ok(tape::record("Reshape", &[x], output, move |grad| {
-        Ok(vec![Some(contiguous(grad)?.reshape(dims)?)])
-    }))
+    let output = shaped(&array, &shape)?;
+    Ok(tape::record("Reshape", &[x], output, move |grad| Ok(vec![Some(shaped(grad, &dims)?)])))
+}
+
+/// x in a shape of as many elements.
+fn shaped(x: &Array, shape: &[usize]) -> Result<Array> {
+    let sizes = |shape: &[usize]| -> Vec<usize> {
+        shape.iter().copied().filter(|size| *size != 1).collect()
+    };
+    if x.is_contiguous() || sizes(x.dims()) != sizes(shape) {
+        return Ok(contiguous(x)?.reshape(shape)?);
+    }
+    // A slice of permuted heads stays where it lies: kernels read any strides.
+    let mut view = x.clone();
+    for axis in (0..x.rank()).rev().filter(|axis| x.dims()[*axis] == 1) {
+        view = view.squeeze(axis)?;
+    }
+    for axis in (0..shape.len()).filter(|axis| shape[*axis] == 1) {
+        view = view.unsqueeze(axis)?;
+    }
+    Ok(view)
 }
 
 fn resolve(dims: &[usize], shape: &[i64]) -> Result<Vec<usize>> {
@@ -54,6 +71,23 @@ mod tests {
     fn gradient() {
         check(Case::of(&[&[2, 3, 4]]), |x| reshape(&x[0], &[4, -1]));
         check(Case::of(&[&[2, 3, 4]]), |x| reshape(&x[0], &[2, 3, 2, 2]));
+        check(Case::of(&[&[2, 1, 3, 4]]), |x| reshape(&x[0], &[2, 3, 1, 4, 1]));
+    }
+
+    #[test]
+    fn dimensions_of_size_one_come_and_go_without_a_copy() {
+        let x = crate::gate::noise((2, 3, 1, 4, 5)).permute((3, 0, 2, 4, 1)).unwrap();
+        let x = x.narrow(0, 2, 1).unwrap();
+        for shape in [&[2, 5, 3][..], &[2, 1, 1, 5, 3, 1], &[1, 2, 5, 3]] {
+            let found = shaped(&x, shape).unwrap();
+            assert_eq!(found.dims(), shape);
+            assert!(!found.is_contiguous());
+            let expected = x.contiguous().unwrap().flatten_all().unwrap();
+            let flat = found.contiguous().unwrap().flatten_all().unwrap();
+            assert_eq!(flat.to_vec1::<f32>().unwrap(), expected.to_vec1::<f32>().unwrap());
+        }
+        let one = x.narrow(1, 0, 1).unwrap().narrow(3, 1, 1).unwrap().narrow(4, 0, 1).unwrap();
+        assert_eq!(shaped(&one, &[]).unwrap().rank(), 0);
     }
 
     #[test]

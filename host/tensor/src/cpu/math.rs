@@ -1,13 +1,15 @@
 //! Branch-free f32 functions that the compiler can vectorise inside a loop.
 
+/// ln 2 in two parts, of which the first is exact times a small integer.
+const LN2_HIGH: f32 = 0.693_359_4;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+/// Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
 /// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln 2 / 2, a degree-7 polynomial in r (Cephes), and n in
 /// the exponent bits. Goes to 0 through the subnormals and saturates to infinity; NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-104.0, 89.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
@@ -34,9 +36,6 @@ pub fn exp(x: f32) -> f32 {
 /// chosen instructions that do so.
 #[inline(always)]
 pub fn normal(x: f32) -> (f32, f32) {
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    const ROUND: f32 = 12_582_912.0;
     const INVERSE_ROOT_TAU: f32 = 0.398_942_3;
     // e^s as in `exp`, for s that is never positive, and 0 before subnormals would come.
     let s = (-0.5 * x * x).max(-87.0);

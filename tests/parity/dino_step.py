@@ -51,8 +51,6 @@ CASES = {
     "hssl, shared mlp": ({"hssl": {"share_mlp": True}}, 5),
     "hssl, own last layers": (
         {"hssl": {"share_last_layer": False}, "objective": {"norm_last_layer": False}}, 13),
-    "hssl, first shortcut kept, kernel 3": (
-        {"heads": {"aux": {"first_shortcut": "none", "kernel_size": 3, "depth": 2}}}, 5),
     "hssl, global crops off the positions' grid, no local ones": (
         {"views": {"global_crops_size": 48, "local_crops_number": 0}}, 5),
     "hssl, three global crops, no clipping": (

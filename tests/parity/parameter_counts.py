@@ -8,10 +8,10 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+import bases
 from comparison import Report
 from program import Failed, hssl, toml, write_images
 
-BASES = {"vit_tiny": 5_524_416, "vit_small": 21_665_664, "vit_base": 85_798_656}
 # ViT-S/16 with a ConvNeXt head (kernel 7, no layer scale) and the head's own norm.
 WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
 # Two projection MLPs and one last layer of 8192 prototypes with their norms, 384 wide.
@@ -36,7 +36,7 @@ def shapes(backbone, heads, hssl_section, objective):
         folder = Path(folder)
         write_images(folder / "images", [(40, 40)] * 2)
         config = {
-            "backbone": {"plugin": "vit", "patch_size": 16, "img_size": 224, **backbone},
+            "backbone": backbone,
             **({"heads": heads} if heads else {}),
             "objective": {"plugin": "dino", **objective},
             "hssl": hssl_section,
@@ -50,22 +50,29 @@ def shapes(backbone, heads, hssl_section, objective):
             return {name: dump.get_slice(name).get_shape() for name in dump.keys()}
 
 
-def main():
+def main(plugins=None):
     report = Report()
     small = {"out_dim": 64, "hidden_dim": 32, "bottleneck_dim": 16}
-    for arch, expected in BASES.items():
-        try:
-            names = shapes({"arch": arch}, {}, {"supervision": "none"}, small)
-            report.equal(arch, count(names, ["student.backbone."]), expected)
-        except Failed as error:
-            report.failed(arch, str(error))
+    for plugin in bases.names(plugins):
+        for name, (section, expected) in bases.module(plugin).COUNTS.items():
+            try:
+                names = shapes({"plugin": plugin, **section}, {}, {"supervision": "none"}, small)
+                report.equal(name, count(names, ["student.backbone."]), expected)
+            except Failed as error:
+                report.failed(name, str(error))
+    if plugins is None or "vit" in plugins:
+        with_head(report)
+    return report
+
+
+def with_head(report):
+    """ViT-S/16 with a ConvNeXt head."""
     for depth, expected in WITH_HEAD.items():
         name = f"vit_small with a convnext head of depth {depth}"
         try:
             heads = {"aux": {"plugin": "convnext", "depth": depth}}
-            names = shapes({"arch": "vit_small"}, heads, {"supervision": "hssl"}, {"out_dim": 8192})
+            names = shapes({"plugin": "vit", "arch": "vit_small"}, heads, {"supervision": "hssl"}, {"out_dim": 8192})
             report.equal(name, count(names, ["student.backbone.", "student.heads."]), expected)
             report.equal(f"{name}: projections", count(names, ["student.objective."]), PROJECTIONS)
         except Failed as error:
             report.failed(name, str(error))
-    return report

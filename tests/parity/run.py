@@ -2,6 +2,7 @@
 
     python tests/parity/run.py                  everything, on a short run of its own
     python tests/parity/run.py dino_step        some of it
+    python tests/parity/run.py --plugin swin base_embed head_step
     python tests/parity/run.py --run runs/mine  with the exports and logs of a run of yours
 """
 
@@ -14,11 +15,14 @@ import time
 from pathlib import Path
 
 CHECKS = {
-    "timm_embed": "weights and features of timm's ViTs",
+    "base_embed": "weights and features of every base, and what runs export",
     "parameter_counts": "numbers of parameters",
     "dino_step": "losses, gradients and updates of DINO and DINO+HSSL",
+    "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }
+# Those that go through the plugins one by one.
+BY_PLUGIN = ("base_embed", "parameter_counts", "head_step")
 PACKAGES = ("torch", "timm", "safetensors", "tensorboard", "numpy", "PIL")
 
 
@@ -49,6 +53,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checks", nargs="*", metavar="CHECK",
                         help="; ".join(f"{name}: {what}" for name, what in CHECKS.items()))
+    parser.add_argument("--plugin", action="append", metavar="NAME",
+                        help=f"only this plugin's bases and heads ({', '.join(BY_PLUGIN)}); repeatable")
     parser.add_argument("--run", type=Path, help="folder of a finished run (default: a short one)")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.checks if name not in CHECKS]
@@ -62,12 +68,15 @@ def main():
     verdicts = {}
     with tempfile.TemporaryDirectory() as folder:
         run = arguments.run
-        if run is None and {"timm_embed", "tensorboard_reads"} & set(chosen):
+        if run is None and "tensorboard_reads" in chosen:
             run = short_run(Path(folder))
         for name in chosen:
             started = time.monotonic()
             check = importlib.import_module(name).main
-            report = check(run) if name in ("timm_embed", "tensorboard_reads") else check()
+            if name in BY_PLUGIN:
+                report = check(arguments.plugin)
+            else:
+                report = check(run) if name == "tensorboard_reads" else check()
             print(f"\n{name}: {CHECKS[name]} ({time.monotonic() - started:.0f} s)")
             report.print()
             verdicts[name] = report

@@ -45,3 +45,29 @@ pub struct HeadSpec {
     #[serde(default)]
     pub fixed_grid: bool,
 }
+
+/// Which shortcuts of a head's first block are removed: the one around the token mixer would carry the
+/// base's features to the head's output unchanged, and the head would learn little of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstShortcut {
+    /// The first one: the token mixer's, or the only one of a block that has one.
+    #[default]
+    First,
+    /// Every shortcut of block 0.
+    Both,
+    /// None is removed.
+    None,
+}
+
+impl FirstShortcut {
+    /// Whether block `block` keeps its first shortcut.
+    pub fn keeps_first(self, block: usize) -> bool {
+        block > 0 || self == Self::None
+    }
+
+    /// Whether block `block` keeps its second shortcut, around the MLP.
+    pub fn keeps_second(self, block: usize) -> bool {
+        block > 0 || self != Self::Both
+    }
+}

@@ -14,7 +14,7 @@ pub use evaluator::{
     OptimizerRequest, Report, Split,
 };
 pub use features::Features;
-pub use head::{Head, HeadInput, HeadSpec};
+pub use head::{FirstShortcut, Head, HeadInput, HeadSpec};
 pub use objective::{
     BranchSpec, Edge, EncodeRequest, EncodedBranches, Level, Loss, Network, Objective,
     ObjectiveSetup, Reduction, Role, StepContext, StepInfo, Views, reduce_edges,

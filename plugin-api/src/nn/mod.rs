@@ -2,16 +2,16 @@
 
 mod attention;
 mod conv;
-mod drop_path;
 mod linear;
 mod mlp;
 mod norm;
 mod projection;
+mod shortcut;
 
 pub use attention::Attention;
 pub use conv::{Conv2d, ConvConfig};
-pub use drop_path::DropPath;
 pub use linear::{Linear, LinearInit};
 pub use mlp::Mlp;
 pub use norm::{BatchNorm, GroupNorm, LayerNorm};
 pub use projection::WeightNormLinear;
+pub use shortcut::{DropPath, Shortcut};

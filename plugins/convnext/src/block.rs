@@ -1,6 +1,6 @@
 //! The ConvNeXt block.
 
-use hssl_plugin_api::nn::{Conv2d, ConvConfig, DropPath, LayerNorm, Mlp};
+use hssl_plugin_api::nn::{Conv2d, ConvConfig, LayerNorm, Mlp, Shortcut};
 use hssl_plugin_api::{Init, Params, Result, Tensor};
 
 /// Sizes and switches of a block.
@@ -29,8 +29,7 @@ pub struct Block {
     norm: LayerNorm,
     mlp: Option<Mlp>,
     gamma: Option<Tensor>,
-    shortcut: bool,
-    drop_path: DropPath,
+    shortcut: Shortcut,
 }
 
 impl Block {
@@ -47,14 +46,13 @@ impl Block {
             norm: LayerNorm::new(width, config.ln_eps, &params.pp("norm"))?,
             mlp: config.mlp.then(|| Mlp::new(width, 4 * width, &params.pp("mlp"))).transpose()?,
             gamma: config.layer_scale.map(gamma).transpose()?,
-            shortcut: config.shortcut,
-            drop_path: DropPath::default(),
+            shortcut: Shortcut::new(config.shortcut),
         })
     }
 
-    /// Rate of stochastic depth; a block without its shortcut never drops.
+    /// Rate of stochastic depth.
     pub fn set_drop_path(&mut self, rate: f64) {
-        self.drop_path = DropPath::new(rate);
+        self.shortcut.set_drop_path(rate);
     }
 
     /// (B, H, W, C) to (B, H, W, C).
@@ -70,6 +68,6 @@ impl Block {
         if let Some(gamma) = &self.gamma {
             y = y.mul(gamma)?;
         }
-        if self.shortcut { self.drop_path.add(x, &y) } else { Ok(y) }
+        self.shortcut.join(x, y)
     }
 }

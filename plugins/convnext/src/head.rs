@@ -2,24 +2,12 @@
 
 use std::sync::Arc;
 
-use hssl_plugin_api::component::{Head, HeadInput, HeadSpec};
+use hssl_plugin_api::component::{FirstShortcut, Head, HeadInput, HeadSpec};
 use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::block::{Block, BlockConfig};
-
-/// Which shortcuts of block 0 are removed. ConvNeXt has one per block, so `first` and `both` agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FirstShortcut {
-    /// The first one, which would carry the base's features to the head's output unchanged.
-    First,
-    /// Every shortcut of block 0.
-    Both,
-    /// None is removed.
-    None,
-}
 
 /// Options of the `convnext` head.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -31,8 +19,8 @@ pub struct Config {
     /// Side of the depthwise kernel, odd.
     #[serde(default = "seven")]
     pub kernel_size: usize,
-    /// Which shortcuts of block 0 are removed.
-    #[serde(default = "first")]
+    /// Which shortcuts of block 0 are removed. There is one per block: `first` and `both` agree.
+    #[serde(default)]
     pub first_shortcut: FirstShortcut,
     /// Keep the depthwise convolution (Table 17).
     #[serde(default = "yes")]
@@ -53,9 +41,6 @@ fn three() -> usize {
 }
 fn seven() -> usize {
     7
-}
-fn first() -> FirstShortcut {
-    FirstShortcut::First
 }
 fn yes() -> bool {
     true
@@ -85,13 +70,12 @@ impl Head for ConvNeXtHead {
         }
         let blocks = params.pp("blocks");
         let block = |i: usize| {
-            let kept = i > 0 || config.first_shortcut == FirstShortcut::None;
             let block = BlockConfig {
                 width: input.width,
                 kernel: config.kernel_size,
                 ln_eps: config.ln_eps,
                 layer_scale: config.layer_scale,
-                shortcut: kept,
+                shortcut: config.first_shortcut.keeps_first(i),
                 token_mixer: config.token_mixer,
                 mlp: config.mlp,
             };

@@ -1,4 +1,4 @@
-"""A Vision Transformer and ConvNeXt heads as functions of named tensors.
+"""A Vision Transformer with auxiliary heads, as functions of named tensors.
 
 Nothing is initialised here and nothing is configured twice: sizes are read off the tensors.
 """
@@ -8,8 +8,10 @@ import math
 import torch
 import torch.nn.functional as F
 
+from . import heads as heads_of
+from .layers import attention, layer_norm, linear, mlp
+
 BACKBONE_EPS = 1e-6
-CONVNEXT_EPS = 1e-5
 HEAD_NORM_EPS = 1e-6
 
 
@@ -33,27 +35,6 @@ class Scope:
         """How many numbered scopes there are in `name`."""
         lead = f"{self.prefix}{name}."
         return len({key[len(lead):].split(".")[0] for key in self.tensors if key.startswith(lead)})
-
-
-def linear(x, layer):
-    return F.linear(x, layer["weight"], layer["bias"])
-
-
-def layer_norm(x, layer, eps):
-    return F.layer_norm(x, x.shape[-1:], layer["weight"], layer["bias"], eps)
-
-
-def mlp(x, layer):
-    return linear(F.gelu(linear(x, layer("fc1"))), layer("fc2"))
-
-
-def attention(x, layer, heads):
-    """softmax(q k^T / sqrt(d)) v, spelt out."""
-    batch, tokens, width = x.shape
-    qkv = linear(x, layer("qkv")).reshape(batch, tokens, 3, heads, width // heads)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    weights = (q @ k.transpose(-1, -2) / math.sqrt(width // heads)).softmax(-1)
-    return linear((weights @ v).transpose(1, 2).reshape(batch, tokens, width), layer("proj"))
 
 
 def dino_positions(pos_embed, rows, columns):
@@ -84,21 +65,6 @@ def vit(images, backbone, heads):
     return x, grid
 
 
-def convnext_head(x, head, first_shortcut):
-    """A map (B, C, h, w) through depthwise convolution, norm and MLP; the first block has no shortcut
-    unless `first_shortcut` is "none" (none is removed)."""
-    for i in range(head.count("blocks")):
-        block = head("blocks")(i)
-        kernel = block["conv_dw.weight"]
-        y = F.conv2d(
-            x, kernel, block["conv_dw.bias"], padding=kernel.shape[-1] // 2, groups=len(kernel)
-        )
-        y = mlp(layer_norm(y.permute(0, 2, 3, 1), block("norm"), CONVNEXT_EPS), block("mlp"))
-        y = y.permute(0, 3, 1, 2)
-        x = y if i == 0 and first_shortcut != "none" else x + y
-    return x
-
-
 def image_vectors(images, network, heads, head_configs, branches):
     """The vector that stands for each image, (B, C), by branch: the class token after the base's norm,
     and for a head the mean of its map, normed *after* the mean."""
@@ -108,7 +74,7 @@ def image_vectors(images, network, heads, head_configs, branches):
     maps = []
     for name, config in sorted(head_configs.items()):
         head = network("heads")(name)
-        map_out = convnext_head(map_in, head, config.get("first_shortcut", "first"))
+        map_out = heads_of.head(config["plugin"])(map_in, head, config)
         maps.append(map_out)
         if name in branches:
             vectors[name] = layer_norm(map_out.mean((2, 3)), head("norm"), HEAD_NORM_EPS)

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::abi::{self, Host, Message, method, root};
 use crate::component::BranchSpec;
 use crate::component::{
-    Backbone, BackboneSetup, Capability, ComponentManifest, Edge, Evaluation, Evaluator, Head,
-    HeadInput, Kind, Manifest, Objective, ObjectiveSetup, Reduction, Request, StepContext,
+    Backbone, BackboneSetup, Capability, ComponentManifest, Edge, End, Evaluation, Evaluator, Head,
+    HeadInput, Kind, Manifest, Objective, ObjectiveSetup, Reduction, Request, Role, StepContext,
     StepInfo, Views,
 };
 use crate::context::text;
@@ -233,6 +233,12 @@ impl<T: Head> Instance for HeadInstance<T> {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct LogitsRequest {
+    role: Role,
+    info: StepInfo,
+}
+
 impl<T: Objective> Instance for ObjectiveInstance<T> {
     fn call(&mut self, cx: &Context<'_>, method: u32, request: Envelope) -> Result<Envelope> {
         match method {
@@ -255,6 +261,18 @@ impl<T: Objective> Instance for ObjectiveInstance<T> {
             method::component::AFTER_STEP => {
                 self.0.after_step(&StepContext::new(*cx, request.read()?))?;
                 Ok(Envelope::default())
+            }
+            method::component::LOGITS => {
+                let asked: LogitsRequest = request.read()?;
+                let step = StepContext::new(*cx, asked.info);
+                let logits = self.0.logits(&step, asked.role, &request.tensor("images")?)?;
+                let ends: Vec<&End> = logits.iter().map(|projected| &projected.end).collect();
+                let mut reply = Envelope::new(&ends)?;
+                for (index, projected) in logits.iter().enumerate() {
+                    reply.push(format!("plain.{index}"), projected.plain.clone());
+                    reply.push(format!("centred.{index}"), projected.centred.clone());
+                }
+                Ok(reply)
             }
             other => Err(unknown(Kind::Objective, other)),
         }

@@ -66,3 +66,21 @@ pub struct Sets {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
 }
+
+/// `KEY=VALUE`, as `--set` takes it, for every value of a table and the tables in it.
+pub fn assignments(table: &toml::Table) -> Vec<String> {
+    use toml::Value;
+    fn put(prefix: &str, table: &toml::Table, list: &mut Vec<String>) {
+        for (key, value) in table {
+            let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            match value {
+                Value::Table(inner) if !inner.is_empty() => put(&key, inner, list),
+                Value::Table(_) => list.push(format!("{key}={{}}")),
+                value => list.push(format!("{key}={value}")),
+            }
+        }
+    }
+    let mut list = Vec::new();
+    put("", table, &mut list);
+    list
+}

@@ -5,6 +5,7 @@
 //! loss goes back through the tape of `hssl-tensor`; the optimizer moves the student, and the teacher
 //! follows. Afterwards [`evaluate::Evaluator`] runs evaluator plugins on the teacher's base.
 
+pub mod analysis;
 pub mod base;
 pub mod checkpoint;
 pub mod config;

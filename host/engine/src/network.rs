@@ -26,6 +26,8 @@ struct HeadBranch {
     name: String,
     instance: Instance,
     spec: HeadSpec,
+    /// Rows and columns of the map that it was built for.
+    grid: [usize; 2],
     /// Made if the supervision graph names this head as a branch of its own.
     norm: Option<Norm>,
 }
@@ -219,7 +221,8 @@ impl Network {
         builder.trained = supervision::trains(edges, name);
         let norm = || Norm::new(builder, &format!("{scope}.norm"), spec.width);
         let norm = supervision::names(edges, name).then(norm).transpose()?;
-        Ok(HeadBranch { name: name.to_owned(), instance, spec, norm })
+        let grid = input.grid;
+        Ok(HeadBranch { name: name.to_owned(), instance, spec, grid, norm })
     }
 
     /// The backbone's own account.
@@ -285,6 +288,7 @@ impl Network {
     }
 
     /// The named branches' features; the base runs once, and heads that are not named do not run.
+    /// Without those of heads that cannot take a map of this grid ([`HeadSpec::fixed_grid`]).
     pub fn encode(
         &mut self,
         images: &Tensor,
@@ -297,9 +301,14 @@ impl Network {
         let joint = branches.iter().any(|name| name == HEADS);
         let mut encoded = BTreeMap::new();
         let mut maps = Vec::new();
+        let mut left_out = Vec::new();
         for head in &mut self.heads {
             let named = branches.contains(&head.name);
             if !named && !joint {
+                continue;
+            }
+            if !head.takes(&input) {
+                left_out.extend([head.name.as_str(), HEADS]);
                 continue;
             }
             let map = head.forward(&input, request.training)?;
@@ -309,7 +318,7 @@ impl Network {
             }
             maps.push(map);
         }
-        if joint {
+        if joint && left_out.is_empty() {
             let norm = self.joint_norm.as_ref().ok_or_else(|| not_a_branch(HEADS))?;
             let joined = ops::cat(&maps.iter().collect::<Vec<_>>(), -1)?;
             encoded.insert(HEADS.to_owned(), tail(&joined, norm)?);
@@ -317,7 +326,9 @@ impl Network {
         if branches.iter().any(|name| name == BASE) {
             encoded.insert(BASE.to_owned(), base);
         }
-        match branches.iter().find(|name| !encoded.contains_key(*name)) {
+        let missing =
+            |name: &&String| !encoded.contains_key(*name) && !left_out.contains(&name.as_str());
+        match branches.iter().find(missing) {
             None => Ok(encoded),
             Some(missing) => {
                 Err(Error::Composition(format!("the {:?} has no branch {missing:?}", self.role)))
@@ -331,6 +342,11 @@ fn not_a_branch(name: &str) -> Error {
 }
 
 impl HeadBranch {
+    /// Whether it can take a map (B, H, W, C) of this grid.
+    fn takes(&self, map: &Tensor) -> bool {
+        !self.spec.fixed_grid || map.array().dims().get(1..3) == Some(&self.grid)
+    }
+
     fn forward(&mut self, map: &Tensor, training: bool) -> Result<Tensor> {
         let request =
             Envelope::new(&serde_json::json!({ "training": training }))?.with("map", &export(map));

@@ -3,7 +3,7 @@
 //! Branches are `base`, each head by its name, and `heads`, all of them joined (equation 10). With a
 //! single head, `heads` is that head.
 
-use hssl_plugin_api::component::{Edge, Level};
+use hssl_plugin_api::component::Edge;
 
 use crate::config::{HsslConfig, Supervision};
 use crate::error::{Error, Result};
@@ -19,20 +19,15 @@ pub const HEADS: &str = "heads";
 /// A preset needs a head and there is none; an edge names an unknown branch; no edge is left; a
 /// head is named by none.
 pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
-    let image = |teacher: &str, student: &str| Edge {
-        teacher: teacher.into(),
-        student: student.into(),
-        weight: 1.0,
-        level: Level::Image,
-    };
     let edges = match config.supervision {
-        Supervision::None => vec![image(BASE, BASE)],
-        Supervision::Hssl => vec![image(HEADS, BASE), image(HEADS, HEADS)],
-        Supervision::A2a => vec![image(HEADS, HEADS)],
-        Supervision::A2aB2b => vec![image(HEADS, HEADS), image(BASE, BASE)],
+        Supervision::None => vec![Edge::new(BASE, BASE)],
+        Supervision::Hssl => vec![Edge::new(HEADS, BASE), Edge::new(HEADS, HEADS)],
+        Supervision::A2a => vec![Edge::new(HEADS, HEADS)],
+        Supervision::A2aB2b => vec![Edge::new(HEADS, HEADS), Edge::new(BASE, BASE)],
+        Supervision::Search => heads.iter().flat_map(|head| search(head)).collect(),
         Supervision::Edges => config.edges.clone(),
     };
-    if edges.is_empty() {
+    if edges.is_empty() && config.supervision == Supervision::Edges {
         return Err(Error::Composition(
             "hssl.supervision is \"edges\", but hssl.edges is empty; add for example \
              [[hssl.edges]] teacher = \"heads\", student = \"base\""
@@ -40,7 +35,7 @@ pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
         ));
     }
     let needs_head = edges.iter().any(|edge| edge.teacher != BASE || edge.student != BASE);
-    if needs_head && heads.is_empty() {
+    if (needs_head || edges.is_empty()) && heads.is_empty() {
         return Err(Error::Composition(
             "the supervision graph needs an auxiliary head, and there is none; add one, for example \
              [heads.aux] plugin = \"convnext\", or set hssl.supervision = \"none\""
@@ -58,6 +53,13 @@ pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
         ))),
         _ => Ok(edges),
     }
+}
+
+/// The edges of a head that is one of several candidates. They have the weight 1, as those of equation
+/// (1); equation (7) as it stands is `branch_reduction = "sum"` over the number of heads.
+fn search(head: &str) -> [Edge; 2] {
+    let pair = Some(head.to_owned());
+    [Edge { pair: pair.clone(), ..Edge::new(head, BASE) }, Edge { pair, ..Edge::new(BASE, head) }]
 }
 
 /// Whether an edge has this branch at either end.
@@ -147,7 +149,20 @@ mod tests {
     }
 
     fn edge(teacher: &str, student: &str) -> Edge {
-        Edge { teacher: teacher.into(), student: student.into(), weight: 1.0, level: Level::Image }
+        Edge::new(teacher, student)
+    }
+
+    #[test]
+    fn a_search_pairs_every_head_with_the_base() {
+        check(
+            Supervision::Search,
+            &["a", "b"],
+            &[("a", BASE), (BASE, "a"), ("b", BASE), (BASE, "b")],
+        );
+        let heads = ["a".to_owned(), "b".to_owned()];
+        let edges = resolve(&config(Supervision::Search, Vec::new()), &heads).unwrap();
+        let ends = edges.iter().map(|edge| edge.teacher_end().to_string());
+        assert_eq!(ends.collect::<Vec<_>>(), ["a/a", "a/base", "b/b", "b/base"]);
     }
 
     #[test]

@@ -40,4 +40,7 @@ pub mod component {
     pub const RUN: u32 = 6;
     /// Backbone: a loaded weight of another shape: `{name, shape}` and \[weight\]. Reply: \[weight\] or nothing.
     pub const ADAPT_WEIGHT: u32 = 7;
+    /// Objective: what projections make of images: `{role, info}` and \[images\]. Reply: the projections' ends
+    /// and \[plain.i, centred.i\].
+    pub const LOGITS: u32 = 8;
 }

@@ -41,7 +41,8 @@ pub struct HeadSpec {
     pub width: usize,
     /// Blocks that stochastic depth counts.
     pub blocks: usize,
-    /// Whether maps of another grid than the one it was built for are refused.
+    /// Whether it takes only maps of the grid that it was built for: crops of another size then have no
+    /// terms with this head.
     #[serde(default)]
     pub fixed_grid: bool,
 }

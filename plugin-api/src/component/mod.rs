@@ -16,8 +16,8 @@ pub use evaluator::{
 pub use features::Features;
 pub use head::{FirstShortcut, Head, HeadInput, HeadSpec};
 pub use objective::{
-    BranchSpec, Edge, EncodeRequest, EncodedBranches, Level, Loss, Network, Objective,
-    ObjectiveSetup, Reduction, Role, StepContext, StepInfo, Views, reduce_edges,
+    BranchSpec, Edge, EncodeRequest, EncodedBranches, End, Level, Loss, Network, Objective,
+    ObjectiveSetup, ProjectedLogits, Reduction, Role, StepContext, StepInfo, Views, reduce_edges,
 };
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! Self-supervised learning methods.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,18 @@ pub trait Objective: Send + Sized + 'static {
 
     /// Called after the optimizer's step (once per accumulation window): centres, queues.
     fn after_step(&mut self, cx: &StepContext<'_>) -> Result<()>;
+
+    /// What each projection of a network makes of images (B, 3, H, W), by which branches are compared
+    /// (their discrepancy). Nothing, for a method that gives images no probabilities.
+    fn logits(
+        &mut self,
+        cx: &StepContext<'_>,
+        role: Role,
+        images: &Tensor,
+    ) -> Result<Vec<ProjectedLogits>> {
+        let _ = (cx, role, images);
+        Ok(Vec::new())
+    }
 }
 
 /// What is compared along an edge.
@@ -62,6 +75,57 @@ pub struct Edge {
     /// What is compared.
     #[serde(default = "image")]
     pub level: Level,
+    /// Edges of one pair project their branches apart from all other edges (the search of equations
+    /// 6 and 7); without it, a branch has one projection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
+}
+
+impl Edge {
+    /// An edge of weight 1 between image-level vectors.
+    pub fn new(teacher: impl Into<String>, student: impl Into<String>) -> Self {
+        let (weight, level, pair) = (one(), image(), None);
+        Self { teacher: teacher.into(), student: student.into(), weight, level, pair }
+    }
+
+    /// Its teacher's projection.
+    pub fn teacher_end(&self) -> End {
+        End { pair: self.pair.clone(), branch: self.teacher.clone() }
+    }
+
+    /// Its student's projection.
+    pub fn student_end(&self) -> End {
+        End { pair: self.pair.clone(), branch: self.student.clone() }
+    }
+}
+
+/// Where an edge ends: a branch as it is projected for that edge.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct End {
+    /// The pair of edges that has projections of its own, if there is one.
+    pub pair: Option<String>,
+    /// The branch.
+    pub branch: String,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pair {
+            Some(pair) => write!(f, "{pair}/{}", self.branch),
+            None => f.write_str(&self.branch),
+        }
+    }
+}
+
+/// What a projection makes of images; the softmax over K is its assignment.
+#[derive(Clone, Debug)]
+pub struct ProjectedLogits {
+    /// The projection.
+    pub end: End,
+    /// (B, K), over the temperature.
+    pub plain: Tensor,
+    /// The same with the centre taken off before, where there is one.
+    pub centred: Tensor,
 }
 
 fn one() -> f64 {
@@ -246,16 +310,24 @@ pub struct Network<'a> {
 pub struct EncodedBranches(pub BTreeMap<String, Features>);
 
 impl EncodedBranches {
+    /// A branch's features, or none if its head cannot take images of this size.
+    pub fn find(&self, branch: &str) -> Option<&Features> {
+        self.0.get(branch)
+    }
+
     /// A branch's features.
     pub fn get(&self, branch: &str) -> Result<&Features> {
-        self.0
-            .get(branch)
-            .ok_or_else(|| Error::refused(format!("branch {branch:?} was not encoded")))
+        self.0.get(branch).ok_or_else(|| {
+            Error::refused(format!(
+                "branch {branch:?} was not encoded, or its head cannot take images of this size"
+            ))
+        })
     }
 }
 
 impl Network<'_> {
     /// Encodes images (B, 3, H, W) by the named branches, with an optional mask (B, N), in one forward pass.
+    /// A branch whose head takes only the global crops' grid is left out for other images.
     pub fn encode(
         &self,
         images: &Tensor,
@@ -281,8 +353,10 @@ impl Network<'_> {
         let reply = self.context.call(method::host::ENCODE, &envelope)?;
         let mut encoded = EncodedBranches::default();
         for branch in &request.branches {
-            let features = Features::from_envelope(&reply, &format!("{branch}/"))?;
-            encoded.0.insert(branch.clone(), features);
+            let prefix = format!("{branch}/");
+            if reply.find(&format!("{prefix}image")).is_some() {
+                encoded.0.insert(branch.clone(), Features::from_envelope(&reply, &prefix)?);
+            }
         }
         Ok(encoded)
     }

@@ -1,6 +1,6 @@
 //! How the teacher's outputs become targets without any one prototype winning always.
 
-use hssl_plugin_api::component::StepContext;
+use hssl_plugin_api::component::{End, StepContext};
 use hssl_plugin_api::{Context, Params, Result, Tensor};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,20 +20,20 @@ pub enum Centering {
     SinkhornKnopp,
 }
 
-/// Makes the targets of one teacher branch.
+/// Makes the targets of one teacher projection.
 pub enum Assignment {
-    /// With the branch's centre.
+    /// With the projection's centre.
     Mean(Centre),
     /// Keeps nothing between steps.
     SinkhornKnopp,
 }
 
 impl Assignment {
-    /// For one teacher branch; a centre is kept in `state`.
-    pub fn new(branch: &str, config: &Config, state: &Params<'_>) -> Result<Self> {
+    /// For one teacher projection; a centre is kept in `state`.
+    pub fn new(end: &End, config: &Config, state: &Params<'_>) -> Result<Self> {
         Ok(match config.centering {
             Centering::Mean => {
-                Self::Mean(Centre::new(branch, config.out_dim, config.center_momentum, state)?)
+                Self::Mean(Centre::new(end, config.out_dim, config.center_momentum, state)?)
             }
             Centering::SinkhornKnopp => Self::SinkhornKnopp,
         })
@@ -48,13 +48,21 @@ impl Assignment {
     ) -> Result<Tensor> {
         match self {
             Self::Mean(centre) => {
-                let targets = centre.sharpen(logits, temperature)?;
+                let targets = centre.centred(logits, temperature)?.softmax(-1)?;
                 centre.observe(logits)?;
                 Ok(targets)
             }
             Self::SinkhornKnopp => {
                 sinkhorn_knopp(logits, temperature, |sums| cx.context().all_reduce_mean(sums))
             }
+        }
+    }
+
+    /// The centre, if one is kept.
+    pub fn centre(&self) -> Option<&Centre> {
+        match self {
+            Self::Mean(centre) => Some(centre),
+            Self::SinkhornKnopp => None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! Centring: a moving average of the teacher's outputs keeps any one prototype from winning always.
 
+use hssl_plugin_api::component::End;
 use hssl_plugin_api::{Context, Init, Params, Result, Tensor};
 
-/// The centre of one teacher branch, (1, K).
+/// The centre of one teacher projection, (1, K).
 pub struct Centre {
     value: Tensor,
     momentum: f64,
@@ -12,14 +13,18 @@ pub struct Centre {
 
 impl Centre {
     /// Starts at 0.
-    pub fn new(branch: &str, outputs: usize, momentum: f64, state: &Params<'_>) -> Result<Self> {
-        let value = state.pp("center").buffer(branch, &[1, outputs], Init::ZEROS)?;
+    pub fn new(end: &End, outputs: usize, momentum: f64, state: &Params<'_>) -> Result<Self> {
+        let mut scope = state.pp("center");
+        if let Some(pair) = &end.pair {
+            scope = scope.pp(pair);
+        }
+        let value = scope.buffer(&end.branch, &[1, outputs], Init::ZEROS)?;
         Ok(Self { value, momentum, pending: Vec::new() })
     }
 
-    /// softmax((logits - c) / temperature), by the centre as it is before this batch.
-    pub fn sharpen(&self, logits: &Tensor, temperature: f64) -> Result<Tensor> {
-        logits.sub(&self.value)?.scale(1.0 / temperature)?.softmax(-1)
+    /// (logits - c) / temperature, by the centre as it is before this batch.
+    pub fn centred(&self, logits: &Tensor, temperature: f64) -> Result<Tensor> {
+        logits.sub(&self.value)?.scale(1.0 / temperature)
     }
 
     /// Takes note of a batch's outputs (n, K).

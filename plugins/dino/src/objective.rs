@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hssl_plugin_api::component::{
-    Edge, Level, Loss, Objective, ObjectiveSetup, Reduction, StepContext, Views, reduce_edges,
+    Edge, End, Level, Loss, Objective, ObjectiveSetup, ProjectedLogits, Reduction, Role,
+    StepContext, Views, reduce_edges,
 };
 use hssl_plugin_api::serde_json::Value;
 use hssl_plugin_api::{Result, Tensor, refuse};
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::assignment::{Assignment, Centering};
+use crate::centre::Centre;
 use crate::projection::Projections;
 use crate::recipe::recipe;
 
@@ -106,17 +108,17 @@ impl Config {
     }
 }
 
-/// Projections of both networks, and how each teacher branch that is a target assigns prototypes.
+/// Projections of both networks, and how each teacher projection that is a target assigns prototypes.
 pub struct Dino {
     config: Config,
     edges: Vec<Edge>,
     reduction: Reduction,
     student: Projections,
     teacher: Projections,
-    assignments: BTreeMap<String, Assignment>,
+    assignments: BTreeMap<End, Assignment>,
 }
 
-/// Student logits of one branch.
+/// Student logits of one projection.
 struct Logits {
     /// (G, B, K).
     global: Tensor,
@@ -141,11 +143,9 @@ impl Objective for Dino {
                 edge.student
             );
         }
-        let targets: BTreeSet<&str> =
-            setup.edges.iter().map(|edge| edge.teacher.as_str()).collect();
-        let assignment = |branch: &&str| {
-            Ok(((*branch).to_owned(), Assignment::new(branch, &config, &setup.state)?))
-        };
+        let targets: BTreeSet<End> = setup.edges.iter().map(Edge::teacher_end).collect();
+        let assignment =
+            |end: &End| Ok((end.clone(), Assignment::new(end, &config, &setup.state)?));
         Ok(Self {
             student: Projections::new(&config, setup, &setup.student)?,
             teacher: Projections::new(&config, setup, &setup.teacher)?,
@@ -162,7 +162,8 @@ impl Objective for Dino {
         let mut parts = BTreeMap::new();
         let mut terms = Vec::new();
         for edge in &self.edges {
-            let term = self.term(&targets[&edge.teacher], &predictions[&edge.student])?;
+            let term =
+                self.term(&targets[&edge.teacher_end()], &predictions[&edge.student_end()])?;
             parts.insert(format!("{}->{}", edge.teacher, edge.student), term.clone());
             terms.push((edge, term));
         }
@@ -173,56 +174,85 @@ impl Objective for Dino {
     fn after_step(&mut self, cx: &StepContext<'_>) -> Result<()> {
         self.assignments.values_mut().try_for_each(|assignment| assignment.update(cx.context()))
     }
+
+    /// By the temperature of the teacher after its warm-up, or the student's. A teacher's projection
+    /// that is no target has no centre and takes another one's of its pair.
+    fn logits(
+        &mut self,
+        cx: &StepContext<'_>,
+        role: Role,
+        images: &Tensor,
+    ) -> Result<Vec<ProjectedLogits>> {
+        let (network, projections, temperature) = match role {
+            Role::Teacher => (cx.teacher(), &self.teacher, self.config.teacher_temp),
+            Role::Student => (cx.student(), &self.student, self.config.student_temp),
+        };
+        let ends = self.edges.iter().flat_map(|edge| [edge.teacher_end(), edge.student_end()]);
+        let ends: BTreeSet<End> = ends.collect();
+        let encoded = network.encode(images, &branches_of(&ends), None)?;
+        let prototypes = projections.prototypes(&ends)?;
+        let project = |end: End| {
+            let logits =
+                projections.forward(&end, &encoded.get(&end.branch)?.image, &prototypes)?;
+            let plain = logits.scale(1.0 / temperature)?;
+            let centred = match self.centre_for(&end).filter(|_| role == Role::Teacher) {
+                Some(centre) => centre.centred(&logits, temperature)?,
+                None => plain.clone(),
+            };
+            Ok(ProjectedLogits { end, plain, centred })
+        };
+        ends.into_iter().map(project).collect()
+    }
+}
+
+/// The branches that have to be encoded for some projections.
+fn branches_of<'e>(ends: impl IntoIterator<Item = &'e End>) -> Vec<&'e str> {
+    let branches: BTreeSet<&str> = ends.into_iter().map(|end| end.branch.as_str()).collect();
+    branches.into_iter().collect()
 }
 
 impl Dino {
-    /// The teacher's assignments of the global crops, (G, B, K) by branch.
-    fn targets(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<String, Tensor>> {
+    /// The teacher's assignments of the global crops, (G, B, K) by projection.
+    fn targets(&mut self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<End, Tensor>> {
         let dims = views.global.dims();
         let (crops, batch) = (dims[0], dims[1]);
-        let branches: Vec<&str> = self.assignments.keys().map(String::as_str).collect();
+        let branches = branches_of(self.assignments.keys());
         let encoded = cx.teacher().encode(&views.global.flatten(0, 1)?, &branches, None)?;
-        let prototypes = self.teacher.prototypes(&branches)?;
+        let prototypes = self.teacher.prototypes(self.assignments.keys())?;
         let temperature = self.config.teacher_temp_at(cx.info.epoch);
         let mut targets = BTreeMap::new();
-        for (branch, assignment) in &mut self.assignments {
-            let image = &encoded.get(branch)?.image;
-            let logits = self.teacher.forward(branch, image, &prototypes)?.detach()?;
+        for (end, assignment) in &mut self.assignments {
+            let image = &encoded.get(&end.branch)?.image;
+            let logits = self.teacher.forward(end, image, &prototypes)?.detach()?;
             let target = assignment.targets(cx, &logits, temperature)?;
-            targets.insert(branch.clone(), target.reshape((crops, batch, self.config.out_dim))?);
+            targets.insert(end.clone(), target.reshape((crops, batch, self.config.out_dim))?);
         }
         Ok(targets)
     }
 
-    /// The student's logits of all crops by branch; one forward pass per resolution.
-    fn predictions(&self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<String, Logits>> {
-        let branches: BTreeSet<&str> =
-            self.edges.iter().map(|edge| edge.student.as_str()).collect();
-        let branches: Vec<&str> = branches.into_iter().collect();
-        let prototypes = self.student.prototypes(&branches)?;
-        let encode = |crops: &Tensor| -> Result<BTreeMap<&str, Tensor>> {
+    /// The student's logits of all crops by projection; one forward pass per resolution.
+    fn predictions(&self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<End, Logits>> {
+        let ends: BTreeSet<End> = self.edges.iter().map(Edge::student_end).collect();
+        let branches = branches_of(&ends);
+        let prototypes = self.student.prototypes(&ends)?;
+        let encode = |crops: &Tensor| -> Result<BTreeMap<&End, Tensor>> {
             let dims = crops.dims();
             let encoded = cx.student().encode(&crops.flatten(0, 1)?, &branches, None)?;
             let mut logits = BTreeMap::new();
-            for branch in &branches {
-                let image = &encoded.get(branch)?.image;
-                let rows = self.student.forward(branch, image, &prototypes)?;
-                logits.insert(*branch, rows.reshape((dims[0], dims[1], self.config.out_dim))?);
+            for end in &ends {
+                let Some(features) = encoded.find(&end.branch) else { continue };
+                let rows = self.student.forward(end, &features.image, &prototypes)?;
+                logits.insert(end, rows.reshape((dims[0], dims[1], self.config.out_dim))?);
             }
             Ok(logits)
         };
         let mut global = encode(&views.global)?;
         let mut local = views.local.as_ref().map(encode).transpose()?;
-        Ok(branches
-            .iter()
-            .filter_map(|branch| {
-                let logits = Logits {
-                    global: global.remove(branch)?,
-                    local: local.as_mut().and_then(|local| local.remove(branch)),
-                };
-                Some(((*branch).to_owned(), logits))
-            })
-            .collect())
+        let logits = |end: &End| {
+            let local = local.as_mut().and_then(|local| local.remove(end));
+            Some((end.clone(), Logits { global: global.remove(end)?, local }))
+        };
+        Ok(ends.iter().filter_map(logits).collect())
     }
 
     /// Mean over the pairs (teacher crop q, student crop v), q != v, of the batch's mean cross-entropy.
@@ -261,6 +291,12 @@ impl Dino {
         }
     }
 
+    fn centre_for(&self, end: &End) -> Option<&Centre> {
+        let others = self.assignments.iter().filter(|(other, _)| other.pair == end.pair);
+        let own = self.assignments.get(end);
+        own.into_iter().chain(others.map(|(_, other)| other)).find_map(Assignment::centre)
+    }
+
     fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> Result<Tensor> {
         logits.soft_cross_entropy(target, self.config.student_temp)?.mean_all()
     }
@@ -268,14 +304,14 @@ impl Dino {
 
 /// What tells of collapse: entropy of single assignments (0: one prototype each) and of their mean
 /// (0: the same prototype for all; at most log K).
-fn diagnostics(targets: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+fn diagnostics(targets: &BTreeMap<End, Tensor>) -> Result<BTreeMap<String, Tensor>> {
     let entropy = |p: &Tensor| -> Result<Tensor> {
         p.mul(&p.clamp(1e-12, 1.0)?.log()?)?.sum(&[-1], false)?.mean_all()?.neg()
     };
     let mut metrics = BTreeMap::new();
-    for (branch, target) in targets {
-        metrics.insert(format!("teacher_entropy.{branch}"), entropy(target)?);
-        metrics.insert(format!("mean_entropy.{branch}"), entropy(&target.mean(&[0, 1], false)?)?);
+    for (end, target) in targets {
+        metrics.insert(format!("teacher_entropy.{end}"), entropy(target)?);
+        metrics.insert(format!("mean_entropy.{end}"), entropy(&target.mean(&[0, 1], false)?)?);
     }
     Ok(metrics)
 }

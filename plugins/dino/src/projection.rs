@@ -1,8 +1,9 @@
 //! Projection heads: an MLP per branch, L2 norm, weight-normed prototypes (spec of DINO's head).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use hssl_plugin_api::component::ObjectiveSetup;
+use hssl_plugin_api::component::{Edge, End, ObjectiveSetup};
 use hssl_plugin_api::nn::{Linear, WeightNormLinear};
 use hssl_plugin_api::{Error, Params, Result, Tensor};
 
@@ -33,87 +34,100 @@ impl ProjectionMlp {
 }
 
 /// The projections of one network: separate MLPs and one set of prototypes, unless shared or split
-/// by `hssl.share_mlp` and `hssl.share_last_layer`.
+/// by `hssl.share_mlp` and `hssl.share_last_layer`. Each pair of edges has projections of its own.
 pub struct Projections {
-    mlps: BTreeMap<String, ProjectionMlp>,
-    last_layers: BTreeMap<String, WeightNormLinear>,
+    mlps: BTreeMap<End, ProjectionMlp>,
+    last_layers: BTreeMap<End, WeightNormLinear>,
     share_mlp: bool,
     share_last_layer: bool,
 }
 
 const SHARED: &str = "shared";
 
-/// Prototypes (K, C) of one step, by the name of their layer.
-pub type Prototypes = BTreeMap<String, Tensor>;
+/// Prototypes (K, C) of one step, by their layer.
+pub type Prototypes = BTreeMap<End, Tensor>;
 
 impl Projections {
-    /// For every branch of the supervision graph. In the student, a branch that nothing supervises
-    /// gets projections that are not trained: only the teacher uses them.
+    /// For every end of the supervision graph. In the student, an end that nothing supervises gets
+    /// projections that are not trained: only the teacher uses them.
     pub fn new(config: &Config, setup: &ObjectiveSetup<'_>, params: &Params<'_>) -> Result<Self> {
-        let mut projections = Self {
-            mlps: BTreeMap::new(),
-            last_layers: BTreeMap::new(),
-            share_mlp: setup.share_mlp,
-            share_last_layer: setup.share_last_layer,
-        };
-        let supervised = |name: &str| setup.edges.iter().any(|edge| edge.student == name);
-        let used =
-            |name: &str| setup.edges.iter().any(|edge| edge.teacher == name) || supervised(name);
-        for branch in setup.branches.iter().filter(|branch| used(&branch.name)) {
-            let name = branch.name.as_str();
-            let scope = |trained: bool| if trained { params.clone() } else { params.frozen() };
-            let (mlp, trained) = match setup.share_mlp {
-                true => (SHARED, true),
-                false => (name, supervised(name)),
+        let (mut mlps, mut last_layers) = (BTreeMap::new(), BTreeMap::new());
+        let supervised: BTreeSet<End> = setup.edges.iter().map(Edge::student_end).collect();
+        let mut ends: Vec<End> = supervised.iter().cloned().collect();
+        ends.extend(setup.edges.iter().map(Edge::teacher_end));
+        // In the branches' order, pair by pair.
+        let place = |end: &End| setup.branches.iter().position(|b| b.name == end.branch);
+        ends.sort_by_key(|end| (end.pair.clone(), place(end)));
+        ends.dedup();
+        for end in ends {
+            let params = match &end.pair {
+                Some(pair) => params.pp("pairs").pp(pair),
+                None => params.clone(),
             };
-            if !projections.mlps.contains_key(mlp) {
-                let built =
-                    ProjectionMlp::new(branch.width, config, &scope(trained).pp("mlp").pp(mlp))?;
-                projections.mlps.insert(mlp.to_owned(), built);
+            let scope = |shared: bool| {
+                let trained = shared || supervised.contains(&end);
+                if trained { params.clone() } else { params.frozen() }
+            };
+            if let Entry::Vacant(slot) = mlps.entry(layer_of(&end, setup.share_mlp)) {
+                let scope = scope(setup.share_mlp).pp("mlp").pp(&slot.key().branch);
+                let built = ProjectionMlp::new(setup.width(&end.branch)?, config, &scope)?;
+                slot.insert(built);
             }
-            let (key, params, trained) = match setup.share_last_layer {
-                true => (SHARED, params.pp("last_layer"), true),
-                false => (name, params.pp("last_layer").pp(name), supervised(name)),
-            };
-            if !projections.last_layers.contains_key(key) {
-                let params = if trained { params } else { params.frozen() };
+            if let Entry::Vacant(slot) = last_layers.entry(layer_of(&end, setup.share_last_layer)) {
+                let mut scope = scope(setup.share_last_layer).pp("last_layer");
+                if !setup.share_last_layer {
+                    scope = scope.pp(&slot.key().branch);
+                }
                 let built = WeightNormLinear::new(
                     config.bottleneck_dim,
                     config.out_dim,
                     config.norm_last_layer,
-                    &params,
+                    &scope,
                 )?;
-                projections.last_layers.insert(key.to_owned(), built);
+                slot.insert(built);
             }
         }
-        Ok(projections)
+        Ok(Self {
+            mlps,
+            last_layers,
+            share_mlp: setup.share_mlp,
+            share_last_layer: setup.share_last_layer,
+        })
     }
 
-    /// The prototypes of some branches. They stay the same within a step: asked for once, they are
-    /// normed once rather than for every branch and resolution.
-    pub fn prototypes(&self, branches: &[&str]) -> Result<Prototypes> {
-        let layers: BTreeSet<&str> =
-            branches.iter().map(|branch| self.last_layer_of(branch)).collect();
-        let weight = |name: &str| {
-            let layer = self.last_layers.get(name).ok_or_else(|| missing(name))?;
-            Ok((name.to_owned(), layer.weight()?))
+    /// The prototypes of some ends. They stay the same within a step: asked for once, they are normed
+    /// once rather than for every branch and resolution.
+    pub fn prototypes<'e>(&self, ends: impl IntoIterator<Item = &'e End>) -> Result<Prototypes> {
+        let layers: BTreeSet<End> = ends.into_iter().map(|end| self.last_layer_of(end)).collect();
+        let weight = |key: End| {
+            let layer = self.last_layers.get(&key).ok_or_else(|| missing(&key))?;
+            Ok((key, layer.weight()?))
         };
         layers.into_iter().map(weight).collect()
     }
 
-    /// Image-level vectors (n, C) of a branch to logits (n, K).
-    pub fn forward(&self, branch: &str, image: &Tensor, prototypes: &Prototypes) -> Result<Tensor> {
-        let mlp = if self.share_mlp { SHARED } else { branch };
-        let x = self.mlps.get(mlp).ok_or_else(|| missing(branch))?.forward(image)?;
-        let prototypes = prototypes.get(self.last_layer_of(branch));
-        x.linear(prototypes.ok_or_else(|| missing(branch))?, None)
+    /// Image-level vectors (n, C) of an end's branch to logits (n, K).
+    pub fn forward(&self, end: &End, image: &Tensor, prototypes: &Prototypes) -> Result<Tensor> {
+        let mlp = self.mlps.get(&self.mlp_of(end)).ok_or_else(|| missing(end))?;
+        let prototypes = prototypes.get(&self.last_layer_of(end));
+        mlp.forward(image)?.linear(prototypes.ok_or_else(|| missing(end))?, None)
     }
 
-    fn last_layer_of<'n>(&self, branch: &'n str) -> &'n str {
-        if self.share_last_layer { SHARED } else { branch }
+    fn mlp_of(&self, end: &End) -> End {
+        layer_of(end, self.share_mlp)
+    }
+
+    fn last_layer_of(&self, end: &End) -> End {
+        layer_of(end, self.share_last_layer)
     }
 }
 
-fn missing(branch: &str) -> Error {
-    Error::refused(format!("dino: branch {branch:?} has no projection"))
+/// The layer that serves an end: its own, or the one that its pair shares.
+fn layer_of(end: &End, shared: bool) -> End {
+    let branch = if shared { SHARED.to_owned() } else { end.branch.clone() };
+    End { pair: end.pair.clone(), branch }
+}
+
+fn missing(end: &End) -> Error {
+    Error::refused(format!("dino: {end} has no projection"))
 }

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod analyse;
 mod bench;
 mod completions;
 mod config;
@@ -9,7 +10,9 @@ mod eval;
 mod man;
 mod plugin;
 mod pretrain;
+mod search;
 mod step;
+mod study;
 
 use std::process::ExitCode;
 
@@ -49,6 +52,9 @@ pub enum Command {
     Embed(embed::Embed),
     Step(step::Step),
     Bench(bench::Bench),
+    Study(study::Study),
+    Search(search::Search),
+    Analyse(analyse::Analyse),
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     #[command(subcommand)]
@@ -71,6 +77,9 @@ impl Command {
             Self::Embed(command) => command.run(session),
             Self::Step(command) => command.run(session),
             Self::Bench(command) => command.run(session),
+            Self::Study(command) => command.run(session),
+            Self::Search(command) => command.run(session),
+            Self::Analyse(command) => command.run(session),
             Self::Plugin(command) => command.run(session),
             Self::Config(command) => command.run(session),
             Self::Data(command) => command.run(session),

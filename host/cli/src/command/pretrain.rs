@@ -27,16 +27,16 @@ use crate::session::{Session, run_folder, use_threads};
   hssl pretrain runs/a --resume")]
 pub struct Pretrain {
     /// Configuration file, or with --resume the folder of a run
-    config: PathBuf,
+    pub(super) config: PathBuf,
     #[command(flatten)]
-    sets: Sets,
+    pub(super) sets: Sets,
     /// Run folder; without it, `out` of the configuration, then a new folder below runs/
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Continue the run in the run folder, by the configuration it was started with; start it if it
     /// has no checkpoint yet
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
 }
 
 impl Pretrain {

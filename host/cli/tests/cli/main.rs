@@ -5,4 +5,6 @@ mod data;
 mod harness;
 mod plugin;
 mod run;
+mod search;
+mod study;
 mod terminal;

@@ -51,6 +51,7 @@ fn supervision(config: &RunConfig, problems: &mut Vec<Problem>) {
         Supervision::Hssl => "hssl",
         Supervision::A2a => "a2a",
         Supervision::A2aB2b => "a2a_b2b",
+        Supervision::Search => "search",
         Supervision::Edges => "edges",
     };
     match supervision {

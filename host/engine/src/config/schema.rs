@@ -59,6 +59,9 @@ pub enum Supervision {
     A2a,
     /// heads -> heads and base -> base (Table 16).
     A2aB2b,
+    /// head -> base and base -> head for every head, each with projections of its own (equations 6
+    /// and 7): which head differs most from the base?
+    Search,
     /// The edges listed in `hssl.edges`.
     Edges,
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use hssl_plugin_api::abi::method;
-use hssl_plugin_api::component::{Capability, Edge, EncodeRequest, Kind, Request, Role, StepInfo};
+use hssl_plugin_api::component::{
+    Capability, Edge, EncodeRequest, End, Features, Kind, ProjectedLogits, Request, Role, StepInfo,
+};
 use hssl_plugin_api::params::ParameterRequest;
 use hssl_plugin_api::wire::Envelope;
 use hssl_plugin_api::{self as api};
@@ -81,6 +83,8 @@ struct ObjectiveServices<'a> {
     stores: &'a mut Stores,
     device: &'a Device,
     seed: u64,
+    /// Whether layers behave as in training.
+    training: bool,
 }
 
 impl Services for ObjectiveServices<'_> {
@@ -111,7 +115,8 @@ impl ObjectiveServices<'_> {
         let asked: EncodeRequest = request.read()?;
         let images = import(&request.tensor("images")?);
         let mask = request.find("mask").map(|mask| import(&mask));
-        let how = Request { training: true, attention: asked.attention, ..Request::default() };
+        let (training, attention) = (self.training, asked.attention);
+        let how = Request { training, attention, ..Request::default() };
         let encoded = match asked.role {
             Role::Student => self.student.encode(&images, &asked.branches, &how, mask.as_ref())?,
             Role::Teacher => mode::no_grad(|| {
@@ -180,6 +185,7 @@ impl Learner {
             stores: &mut stores,
             device,
             seed,
+            training: true,
         };
         let name = &config.objective.plugin;
         let objective = instantiate(registry, Kind::Objective, name, &request, &mut services)?;
@@ -306,20 +312,68 @@ impl Learner {
             checkpoint_blocks: self.checkpoint_blocks,
             ..mode::current()
         };
+        // 2^20 slices a step are more than any accumulation window holds.
+        let stream = ((step as u64) << 20) | slice as u64;
+        self.run(mode, stream, body)
+    }
+
+    fn run<T>(
+        &mut self,
+        mode: mode::Mode,
+        stream: u64,
+        body: impl FnOnce(&mut Instance, &mut dyn Services) -> Result<T>,
+    ) -> Result<T> {
         let mut services = ObjectiveServices {
             student: &mut self.student,
             teacher: &mut self.teacher,
             stores: &mut self.stores,
             device: &self.device,
             seed: self.seed,
+            training: mode.training,
         };
-        // 2^20 slices a step are more than any accumulation window holds.
-        let stream = ((step as u64) << 20) | slice as u64;
         let objective = &mut self.objective;
         on_device(&self.device, || {
             mode::scope(mode, || {
                 random::scope(self.seed, stream, || body(objective, &mut services))
             })
+        })
+    }
+
+    fn inference(&self) -> mode::Mode {
+        mode::Mode { recording: false, training: false, autocast: self.autocast, ..mode::current() }
+    }
+
+    /// What the projections of a network make of images (B, 3, H, W), without training; nothing for a
+    /// method that gives images no probabilities.
+    pub fn logits(
+        &mut self,
+        role: Role,
+        images: &Tensor,
+        info: &StepInfo,
+    ) -> Result<Vec<ProjectedLogits>> {
+        let request = Envelope::new(&serde_json::json!({ "role": role, "info": info }))?
+            .with("images", &export(images));
+        let call = (method::component::LOGITS, "logits");
+        let reply = self.run(self.inference(), 0, |objective, services| {
+            Ok(objective.call(call, &request, services)?)
+        })?;
+        let ends: Vec<End> = reply.read()?;
+        let projected = |(index, end)| -> Result<ProjectedLogits> {
+            let tensor = |what: &str| reply.tensor(&format!("{what}.{index}"));
+            Ok(ProjectedLogits { end, plain: tensor("plain")?, centred: tensor("centred")? })
+        };
+        ends.into_iter().enumerate().map(projected).collect()
+    }
+
+    /// The teacher's features of images (B, 3, H, W) by branch, without training.
+    pub fn teacher_features(
+        &mut self,
+        images: &Tensor,
+        branches: &[String],
+    ) -> Result<BTreeMap<String, Features>> {
+        let (mode, teacher) = (self.inference(), &mut self.teacher);
+        on_device(&self.device, || {
+            mode::scope(mode, || teacher.encode(images, branches, &Request::default(), None))
         })
     }
 

@@ -15,4 +15,4 @@ mod watch;
 pub use groups::{decays, is_last_layer};
 pub use learner::{BatchViews, Learner, Outcome, Rates};
 pub use schedule::{Cosine, Schedules};
-pub use trainer::{Ending, Job, pretrain};
+pub use trainer::{DISCREPANCY, Ending, Job, pretrain};

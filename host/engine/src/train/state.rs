@@ -3,15 +3,36 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use hssl_tensor::Array;
+use hssl_tensor::{Array, Device};
 
 use super::Learner;
+use crate::checkpoint;
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::parameters::Store;
+use crate::plugin::Registry;
+use crate::run::RunFolder;
 
 const OPTIMIZER: &str = "optimizer.";
 
 impl Learner {
+    /// The learner of a run, as its latest checkpoint has it.
+    ///
+    /// # Errors
+    /// There is no checkpoint, or it is another configuration's.
+    pub fn of_run(
+        config: &RunConfig,
+        registry: &Registry,
+        device: &Device,
+        run: &RunFolder,
+    ) -> Result<Self> {
+        let last = run.last();
+        let (state, _) = checkpoint::read(&last, device)?;
+        let mut learner = Self::build(config, registry, device)?;
+        learner.load_state(&state, &last)?;
+        Ok(learner)
+    }
+
     /// Everything that a resumed run needs, by name: `student.*`, `teacher.*`, `state.*`, `optimizer.*`.
     pub fn state(&self) -> Result<Vec<(String, Array)>> {
         let mut state = Vec::new();

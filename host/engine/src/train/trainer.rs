@@ -10,6 +10,7 @@ use hssl_tensor::{Device, Gradients};
 
 use super::log::MetricLog;
 use super::{Learner, Outcome, Rates, Schedules, batches, watch};
+use crate::analysis::{self, Images};
 use crate::checkpoint::{self, Progress};
 use crate::config::{ComponentConfig, Precision, RunConfig};
 use crate::device;
@@ -23,6 +24,9 @@ use crate::run::{RunFolder, RunRecord, seconds_since_1970};
 const ONLINE: &str = "knn";
 /// Its neighbours; all training images where there are fewer.
 const ONLINE_NEIGHBOURS: usize = 20;
+
+/// The discrepancy of a head's branch among the metrics, before the branch's name.
+pub const DISCREPANCY: &str = "online/discrepancy.";
 
 /// What a run is made of.
 pub struct Job<'a> {
@@ -397,6 +401,13 @@ impl<'a> Trainer<'a> {
         ]);
         for (name, value) in report.metrics {
             metrics.insert(format!("online/knn_{name}"), value);
+        }
+        let (images, info) = (Images::of(data), self.info());
+        let compared = analysis::compare(&mut self.learner, &images, &info, self.observer)?;
+        for (head, found) in compared {
+            metrics.extend(found.discrepancy.map(|value| (format!("{DISCREPANCY}{head}"), value)));
+            metrics.insert(format!("online/cka.{head}"), found.cka);
+            metrics.insert(format!("online/procrustes.{head}"), found.procrustes);
         }
         self.log.write(self.progress.step, self.progress.epoch, &metrics)?;
         self.observer.event(&Event::Evaluated { epoch: self.progress.epoch, metrics });

@@ -6,7 +6,7 @@ use hssl_engine::config::ComponentConfig;
 use hssl_engine::network::{Builder, Network};
 use hssl_engine::parameters::Stores;
 use hssl_engine::plugin::Registry;
-use hssl_plugin_api::component::{Edge, Level, Request, Role};
+use hssl_plugin_api::component::{Edge, Request, Role};
 use hssl_tensor::{Array, DType, Device, Tensor};
 
 use crate::fixtures::{Folder, says};
@@ -21,8 +21,7 @@ fn network(registry: &Registry, backbone: &str, head: Option<&str>) -> Result<Ne
     let mut builder = Builder::new(registry, &mut stores, Role::Student, 0, &device);
     let heads: BTreeMap<String, ComponentConfig> =
         head.map(|head| ("aux".to_owned(), component(head))).into_iter().collect();
-    let (teacher, student) = ("aux".to_owned(), "aux".to_owned());
-    let edges = [Edge { teacher, student, weight: 1.0, level: Level::Image }];
+    let edges = [Edge::new("aux", "aux")];
     Network::build(&mut builder, &component(backbone), &heads, &edges, false, 32)
         .map_err(|error| error.to_string())
 }

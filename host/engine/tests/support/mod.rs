@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use hssl_datasets::Roots;
-use hssl_engine::component::{Edge, Kind, Level};
+use hssl_engine::component::{Edge, Kind};
 use hssl_engine::config::{self, Recipes, RunConfig, Supervision};
 use hssl_engine::events::Observer;
 use hssl_engine::plugin::{Registry, SearchPath};
@@ -128,12 +128,7 @@ impl Run {
 
     /// The same run with these edges, teacher to student.
     pub fn with_edges(mut self, edges: &[(&str, &str)]) -> Self {
-        let edge = |(teacher, student): &(&str, &str)| Edge {
-            teacher: (*teacher).to_owned(),
-            student: (*student).to_owned(),
-            weight: 1.0,
-            level: Level::Image,
-        };
+        let edge = |(teacher, student): &(&str, &str)| Edge::new(*teacher, *student);
         self.config.hssl.supervision = Supervision::Edges;
         self.config.hssl.edges = edges.iter().map(edge).collect();
         self

@@ -103,14 +103,38 @@ fn first_sums<O: Brief>(out: &[O], (m, n): (usize, usize), start: Start<'_, f32>
     }
 }
 
+/// Elements that one task converts.
+const CHUNK: usize = 16_384;
+
 fn round_all<O: Brief>(out: &mut [O], sums: &[f32]) {
-    const CHUNK: usize = 16_384;
     out.par_chunks_mut(CHUNK).zip(sums.par_chunks(CHUNK)).for_each(|(out, sums)| {
         vectorized(
             #[inline(always)]
             || out.iter_mut().zip(sums).for_each(|(out, sum)| *out = O::round(*sum)),
         );
     });
+}
+
+/// The part of a slice that holds the matrix, rounded to bf16, as f32.
+fn widened<T: Brief>(matrix: Matrix<'_, T>, rows: usize, columns: usize) -> Vec<f32> {
+    if rows == 0 || columns == 0 {
+        return Vec::new();
+    }
+    let len = (rows - 1) * matrix.row + (columns - 1) * matrix.column + 1;
+    let mut wide = vec![0f32; len];
+    wide.par_chunks_mut(CHUNK).zip(matrix.data[..len].par_chunks(CHUNK)).for_each(
+        |(wide, from)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (wide, x) in wide.iter_mut().zip(from) {
+                        *wide = f32::from_bits(u32::from(x.bits()) << 16);
+                    }
+                },
+            );
+        },
+    );
+    wide
 }
 
 /// For processors without the instruction: the same product in f32.
@@ -122,16 +146,8 @@ fn by_widening<A: Brief, B: Brief, O: Brief>(
     start: Start<'_, f32>,
     threads: usize,
 ) {
-    fn widened<T: Brief>(matrix: Matrix<'_, T>, rows: usize, columns: usize) -> (Vec<f32>, usize) {
-        if rows == 0 || columns == 0 {
-            return (Vec::new(), 0);
-        }
-        let len = (rows - 1) * matrix.row + (columns - 1) * matrix.column + 1;
-        let widen = |x: &T| f32::from_bits(u32::from(x.bits()) << 16);
-        (matrix.data[..len].iter().map(widen).collect(), len)
-    }
-    let (wide_a, _) = widened(a, m, k);
-    let (wide_b, _) = widened(b, k, n);
+    let wide_a = widened(a, m, k);
+    let wide_b = widened(b, k, n);
     let a = Matrix { data: &wide_a, row: a.row, column: a.column };
     let b = Matrix { data: &wide_b, row: b.row, column: b.column };
     let sums = match start {

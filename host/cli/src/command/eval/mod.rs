@@ -1,6 +1,6 @@
 //! `hssl eval`
 
-mod results;
+pub(in crate::command) mod results;
 mod target;
 
 use std::collections::BTreeSet;

@@ -1,10 +1,11 @@
 //! `results.json`: what evaluations found, and of what.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hssl_engine::checkpoint::replace_file;
 use hssl_engine::component::Report;
 use hssl_engine::config::{ComponentConfig, Resolved};
 use serde::{Deserialize, Serialize};
@@ -129,17 +130,10 @@ impl Results {
         self.entries.retain(|former| !former.same_work(&entry));
         self.entries.push(entry);
         let Some(path) = &self.path else { return Ok(()) };
-        write(path, &serde_json::to_vec_pretty(&self.entries)?)
-            .with_context(|| format!("cannot write {}", path.display()))
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(replace_file(path, &serde_json::to_vec_pretty(&self.entries)?)?)
     }
-}
-
-/// Writes to a temporary name first, so that no half of it is ever seen.
-fn write(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let part = path.with_extension("json.part");
-    std::fs::write(&part, text)?;
-    std::fs::rename(&part, path)
 }

@@ -23,12 +23,7 @@ pub(super) fn request(options: Map<String, Value>, needs: &[Capability]) -> Valu
     let patches =
         needs.iter().any(|need| matches!(need, Capability::MaskReplace | Capability::DropTokens));
     let levels = if patches { &[Level::Image, Level::Patch][..] } else { &[Level::Image] };
-    let edge = |student: &str, level: Level| Edge {
-        teacher: HEAD.into(),
-        student: student.into(),
-        weight: 1.0,
-        level,
-    };
+    let edge = |student: &str, level: Level| Edge { level, ..Edge::new(HEAD, student) };
     let edges: Vec<Edge> =
         levels.iter().flat_map(|level| [edge(BASE, *level), edge(HEAD, *level)]).collect();
     let branches = [BASE, HEAD].map(|name| BranchSpec { name: name.into(), width: WIDTH });

@@ -26,6 +26,11 @@ CASES = {
     "layer scale": {"num_heads": 3, "layer_scale": 0.5, "depth": 2, "ln_eps": 1e-5},
 }
 
+COUNTS = {
+    "384 wide": (384, {"depth": 1}, 1_776_492),
+    "768 wide": (768, {"depth": 1}, 7_091_928),
+}
+
 
 def places(cells, side, shift, before):
     """One side of the map after padding and shift: the cell at each place (`cells` where there is none),

@@ -137,6 +137,9 @@ impl Sizes {
                 "swin: depths {depths:?}; expected 1 to {MOST_STAGES} stages, none of them empty"
             );
         }
+        if width == 0 {
+            refuse!("swin: embed_dim 0; expected at least 1");
+        }
         if config.window_size == 0 {
             refuse!("swin: window_size 0; expected at least 1");
         }
@@ -149,7 +152,7 @@ impl Sizes {
         let stage = |(i, depth): (usize, &usize)| {
             let width = width << i;
             let heads = heads.map_or_else(|| default_heads(width), |heads| heads[i]);
-            if width == 0 || heads == 0 || !width.is_multiple_of(heads) {
+            if heads == 0 || !width.is_multiple_of(heads) {
                 refuse!("swin: num_heads {heads} of stage {i} does not divide its width {width}");
             }
             let hidden = (width as f64 * config.mlp_ratio) as usize;

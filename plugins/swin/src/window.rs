@@ -34,8 +34,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Windows of `side` x `side` cells for maps of about `grid`. Where one window covers the shorter
-    /// side of that grid, it shrinks to it and nothing is ever shifted.
+    /// Windows of `side` x `side` cells, made for maps of `grid`; others are taken as well. If one
+    /// window covers the shorter side of that grid, windows shrink to it and none are shifted.
     pub fn new(
         side: usize,
         grid: [usize; 2],

@@ -21,7 +21,7 @@ COUNTS = {
     "swin_large": ({"arch": "swin_large"}, 194_995_476),
 }
 # Small enough for many cases: 4 stages of 2 blocks, 32 wide at first.
-SMALL = {"embed_dim": 32, "depths": [2, 2, 2, 2]}
+NARROW = {"embed_dim": 32, "depths": [2, 2, 2, 2]}
 
 
 def model(section, classes=0, window=None):
@@ -81,10 +81,10 @@ def features(model, images):
 def case(built_for, images, classes=0, count=2, weights_window=None, reference=None, **section):
     """`weights_window`: the window of the weights, if it is another one."""
     section = {"img_size": built_for, **section}
-    words = [f"{key} {value}" for key, value in section.items() if key not in ("arch", *SMALL)]
+    words = [f"{key} {value}" for key, value in section.items() if key not in ("arch", *NARROW)]
     source = f" from {weights_window}" if weights_window else ""
     return Case(
-        name=f"{section.get('arch', 'small')}, {', '.join(words)}{source}, images {images[0]}x{images[1]}",
+        name=f"{section.get('arch', 'narrow')}, {', '.join(words)}{source}, images {images[0]}x{images[1]}",
         section=section,
         images=images,
         build=partial(model, section, classes, weights_window),
@@ -95,14 +95,14 @@ def case(built_for, images, classes=0, count=2, weights_window=None, reference=N
 
 
 CASES = [
-    case(64, (64, 64), classes=7, count=5, **SMALL),
-    case(64, (32, 96), ln_eps=1e-5, **SMALL),
+    case(64, (64, 64), classes=7, count=5, **NARROW),
+    case(64, (32, 96), ln_eps=1e-5, **NARROW),
     # Maps of 25, 13, 7 and 4 cells, and of 15 x 31, 8 x 16, 4 x 8 and 2 x 4.
-    case(100, (100, 100), window_size=4, **SMALL),
-    case(100, (60, 124), window_size=5, **SMALL),
-    case(100, (60, 124), window_size=5, padding="before_shift", reference=padded_before_shift, **SMALL),
-    case(96, (96, 64), patch_size=2, num_heads=[2, 2, 4, 8], **SMALL),
-    case(224, (96, 96), window_size=12, weights_window=7, reference=resized, **SMALL),
+    case(100, (100, 100), window_size=4, **NARROW),
+    case(100, (60, 124), window_size=5, **NARROW),
+    case(100, (60, 124), window_size=5, padding="before_shift", reference=padded_before_shift, **NARROW),
+    case(96, (96, 64), patch_size=2, num_heads=[2, 2, 4, 8], **NARROW),
+    case(224, (96, 96), window_size=12, weights_window=7, reference=resized, **NARROW),
     case(224, (224, 224), arch="swin_tiny", ln_eps=1e-5),
     case(224, (96, 96), arch="swin_tiny", padding="before_shift", reference=padded_before_shift),
     case(224, (224, 224), arch="swin_tiny", window_size=14, count=1),

@@ -89,6 +89,10 @@ pub struct Report {
     /// What a reader should know.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Whether each test image was answered right, for the number that tables show; empty unless an
+    /// option of the evaluator asks for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub correct: Vec<bool>,
 }
 
 /// The host during an evaluation.

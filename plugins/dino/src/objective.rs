@@ -199,9 +199,9 @@ impl Objective for Dino {
                 Some(centre) => centre.centred(&logits, temperature)?,
                 None => plain.clone(),
             };
-            Ok(ProjectedLogits { end, plain, centred })
+            Ok(Some(ProjectedLogits { end, plain, centred }))
         };
-        ends.into_iter().map(project).collect()
+        ends.into_iter().filter_map(|end| project(end).transpose()).collect()
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Config {
     /// Which vector stands for an image.
     #[serde(default = "image")]
     pub features: FeatureKind,
+    /// Report for each test image whether `headline_k` neighbours answer it right.
+    #[serde(default)]
+    pub per_image: bool,
 }
 
 fn ks() -> Vec<usize> {
@@ -77,7 +80,10 @@ impl Evaluator for Knn {
                 self.config.k[0]
             );
         };
+        let shown =
+            if ks.contains(&self.config.headline_k) { self.config.headline_k } else { most };
         let mut hits = vec![(0usize, 0usize); ks.len()];
+        let mut correct = Vec::new();
         for start in (0..queries).step_by(CHUNK) {
             if cx.progress(start, queries, "nearest neighbours")? {
                 refuse!("knn: stopped by the user");
@@ -93,7 +99,11 @@ impl Evaluator for Knn {
                 let scores = tally(cx, &votes, &voters, *k)?;
                 let ranked = scores.sort(true)?.1.to_vec::<i64>()?;
                 for (row, label) in ranked.chunks(cx.classes).zip(&labels) {
-                    hits.0 += usize::from(row.first() == Some(label));
+                    let right = row.first() == Some(label);
+                    hits.0 += usize::from(right);
+                    if self.config.per_image && *k == shown {
+                        correct.push(right);
+                    }
                     hits.1 += usize::from(row.iter().take(5).any(|class| class == label));
                 }
             }
@@ -107,8 +117,6 @@ impl Evaluator for Knn {
                 metrics.insert(format!("top5@{k}"), share(top5));
             }
         }
-        let shown =
-            if ks.contains(&self.config.headline_k) { self.config.headline_k } else { most };
         let skipped: Vec<String> =
             self.config.k.iter().filter(|k| **k > known).map(ToString::to_string).collect();
         let notes = match skipped.as_slice() {
@@ -117,7 +125,7 @@ impl Evaluator for Knn {
                 vec![format!("k = {} left out: {known} training images", skipped.join(", "))]
             }
         };
-        Ok(Report { headline: format!("top1@{shown}"), metrics, notes })
+        Ok(Report { headline: format!("top1@{shown}"), metrics, notes, correct })
     }
 }
 

@@ -161,6 +161,7 @@ impl Evaluator for LinearProbe {
                 ("lr".into(), config.lrs[winner]),
             ]),
             notes: vec![format!("best of {} learning rates, epoch {}", last.len(), epoch + 1)],
+            ..Report::default()
         })
     }
 }

@@ -1,11 +1,13 @@
 //! `hssl analyse`
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use hssl_engine::analysis::{HeadReport, Images, heads_of};
+use hssl_engine::analysis::{HeadReport, Images, SampleSets, heads_of, sets_of};
+use hssl_engine::component::Split;
 use hssl_engine::config::Resolved;
 use hssl_engine::evaluate::EvaluationData;
 use hssl_engine::events::Observer;
@@ -22,10 +24,13 @@ use crate::table;
 ///
 /// By the teacher, on plain test images: the discrepancy D of their assignments (equation 5), linear CKA
 /// and orthogonal Procrustes similarity of their image-level vectors. During training the same is logged
-/// with each online evaluation.
+/// with each online evaluation. With --baseline also, by nearest neighbours: N_s, how many images a head
+/// answers that the baseline's base does not, and sIoU, the share of them among what the base learned
+/// (equations 3 and 4).
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl analyse runs/a runs/b
+  hssl analyse runs/hssl --baseline runs/plain --images 0
   hssl analyse runs/a --images 5000 --json")]
 pub struct Analyse {
     /// Folders of runs
@@ -36,6 +41,12 @@ pub struct Analyse {
     /// Test images that are looked at; 0: all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     images: usize,
+    /// Run without heads that the base is held against
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<PathBuf>,
+    /// With --baseline: training images among which neighbours are looked for; 0: all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    bank: usize,
     /// JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -65,12 +76,7 @@ impl Analyse {
         Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn one(
-        &self,
-        path: &Path,
-        session: &Session,
-        observer: &dyn Observer,
-    ) -> Result<Vec<HeadReport>> {
+    fn one(&self, path: &Path, session: &Session, observer: &dyn Observer) -> Result<Vec<Row>> {
         let Some(run) = run_folder(path) else { bail!("is no run's folder") };
         let plugins = session.plugins(Some(path))?;
         let resolved = session.resolve(path, &self.sets.sets, &plugins)?;
@@ -79,8 +85,43 @@ impl Analyse {
         if reports.is_empty() {
             bail!("has no auxiliary head: it was trained with hssl.supervision = \"none\"");
         }
-        Ok(reports)
+        let mut sets = match &self.baseline {
+            Some(baseline) => {
+                self.sets(baseline, (&run, &resolved), &plugins, session, observer)?
+            }
+            None => BTreeMap::new(),
+        };
+        let row = |report: HeadReport| Row { sets: sets.remove(&report.name), report };
+        Ok(reports.into_iter().map(row).collect())
     }
+
+    fn sets(
+        &self,
+        baseline: &Path,
+        (run, resolved): (&RunFolder, &Resolved),
+        plugins: &Registry,
+        session: &Session,
+        observer: &dyn Observer,
+    ) -> Result<BTreeMap<String, SampleSets>> {
+        let Some(plain) = run_folder(baseline) else {
+            bail!("--baseline {} is no run's folder", baseline.display())
+        };
+        let of_plain = session.resolve(baseline, &self.sets.sets, plugins)?;
+        let roots = session.roots(Some(resolved));
+        Ok(sets_of(
+            (&plain, &of_plain.config),
+            (run, &resolved.config),
+            plugins,
+            (&roots, (self.bank, self.images)),
+            observer,
+        )?)
+    }
+}
+
+/// A head in the table.
+struct Row {
+    report: HeadReport,
+    sets: Option<SampleSets>,
 }
 
 /// The heads of a run.
@@ -94,7 +135,8 @@ pub fn reports(
 ) -> Result<Vec<HeadReport>> {
     let (config, roots) = (&resolved.config, session.roots(Some(resolved)));
     let data = EvaluationData::open(config, &roots, (0, images)).context("the test images")?;
-    Ok(heads_of(run, config, plugins, &Images::of(&data), observer)?)
+    let images = Images::of(&data, Split::Test);
+    Ok(heads_of(run, config, plugins, &images, observer)?)
 }
 
 /// Headings after the names of run and head.
@@ -113,24 +155,34 @@ pub fn cells(report: &HeadReport) -> [String; 5] {
     ]
 }
 
-fn print(all: &[(String, Vec<HeadReport>)]) {
-    let mut rows = table::numbers(["RUN", "HEAD"].into_iter().chain(HEADINGS));
-    for (run, reports) in all {
-        for report in reports {
-            rows.add_row([run.clone(), report.name.clone()].into_iter().chain(cells(report)));
+fn print(all: &[(String, Vec<Row>)]) {
+    let held_against = all.iter().any(|(_, heads)| heads.iter().any(|row| row.sets.is_some()));
+    let sets: &[&str] = if held_against { &["N_S", "sIoU %"] } else { &[] };
+    let headings = ["RUN", "HEAD"].iter().chain(&HEADINGS).chain(sets);
+    let mut rows = table::numbers(headings);
+    for (run, heads) in all {
+        for row in heads {
+            let mut line = vec![run.clone(), row.report.name.clone()];
+            line.extend(cells(&row.report));
+            if let Some(sets) = &row.sets {
+                line.push(table::grouped(sets.n_s));
+                line.push(sets.s_iou.map_or("-".into(), |share| format!("{:.1}", 100.0 * share)));
+            }
+            rows.add_row(line);
         }
     }
     table::print(&rows);
 }
 
-fn as_json(all: &[(String, Vec<HeadReport>)]) -> serde_json::Value {
-    let head = |report: &HeadReport| {
+fn as_json(all: &[(String, Vec<Row>)]) -> serde_json::Value {
+    let head = |row: &Row| {
         json!({
-            "head": report.name,
-            "parameters": report.parameters,
-            "comparison": report.comparison,
+            "head": row.report.name,
+            "parameters": row.report.parameters,
+            "comparison": row.report.comparison,
+            "sets": row.sets,
         })
     };
-    let run = |(run, reports): &(String, Vec<HeadReport>)| json!({ "run": run, "heads": reports.iter().map(head).collect::<Vec<_>>() });
+    let run = |(run, heads): &(String, Vec<Row>)| json!({ "run": run, "heads": heads.iter().map(head).collect::<Vec<_>>() });
     all.iter().map(run).collect()
 }

@@ -84,6 +84,11 @@ fn heads_are_compared_with_their_base() {
     }
 
     desk.hssl("pretrain c.toml --out plain --set hssl.supervision=none").good();
+    let held = desk.hssl("analyse run --baseline plain --images 0").good().says(&["N_S", "sIoU %"]);
+    assert_eq!(held.out.lines().last().unwrap().split_whitespace().count(), 9, "{held:#?}");
+    desk.hssl("analyse run --baseline c.toml").refused(&["--baseline c.toml"]);
+    desk.hssl("analyse run --baseline plain --set data.eval_test=generated:shapes?n=9&size=8#val")
+        .good();
     desk.hssl("analyse plain").refused(&["analysing plain", "no auxiliary head"]);
     desk.hssl("analyse c.toml").refused(&["no run's folder"]);
 }

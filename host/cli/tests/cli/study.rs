@@ -37,9 +37,10 @@ fn records(desk: &Desk) -> Value {
 #[test]
 fn a_failing_run_is_marked_and_the_rest_goes_on() {
     let desk = desk();
-    let shown = desk.hssl("study study.toml --dry-run");
-    assert_eq!(shown.code, Some(1), "{shown:#?}");
-    assert!(shown.out.contains("none-1  heads={}"), "{shown:#?}");
+    let none = "none-1  train.log_every=1 heads={} hssl.supervision=\"none\" train.seed=1";
+    desk.hssl("study study.toml --dry-run").good().says(&[none, "wide-0"]);
+    desk.write("typo.toml", STUDY.replace("kernel_size", "kernel_sise"));
+    desk.hssl("study typo.toml --dry-run").refused(&["the run wide-0", "kernel_size"]);
 
     let said = desk.hssl("study study.toml --out out");
     assert_eq!(said.code, Some(1), "{said:#?}");

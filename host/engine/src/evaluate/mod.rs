@@ -145,22 +145,8 @@ impl<'a> Evaluator<'a> {
 
     /// Runs one evaluation to its end.
     pub fn run(&mut self, evaluator: &ComponentConfig) -> Result<Report> {
-        let mut services = EvaluationServices::new(&mut self.encoder, self.observer, self.seed);
-        let request = Envelope::new(&evaluator.options)?;
-        let mut instance = instantiate(
-            self.registry,
-            Kind::Evaluator,
-            &evaluator.plugin,
-            &request,
-            &mut services,
-        )?;
-        let setup = serde_json::json!({ "classes": self.classes, "seed": self.seed });
-        let call = (method::component::RUN, "run");
-        let device = services.device().clone();
-        let reply = crate::plugin::on_device(&device, || {
-            instance.call(call, &Envelope::new(&setup)?, &mut services).map_err(Error::from)
-        })?;
-        Ok(reply.read()?)
+        let (classes, seed) = (self.classes, self.seed);
+        run(&mut self.encoder, evaluator, self.registry, (classes, seed), self.observer)
     }
 
     /// How the test images' features are spread: what a collapse shows in.
@@ -171,4 +157,25 @@ impl<'a> Evaluator<'a> {
         let encoded = self.encoder.features(&request, self.observer)?;
         spread(&encoded.features)
     }
+}
+
+/// Runs an evaluator plugin on features of any source.
+pub(crate) fn run(
+    source: &mut dyn FeatureSource,
+    evaluator: &ComponentConfig,
+    registry: &Registry,
+    (classes, seed): (usize, u64),
+    observer: &dyn Observer,
+) -> Result<Report> {
+    let mut services = EvaluationServices::new(source, observer, seed);
+    let request = Envelope::new(&evaluator.options)?;
+    let name = &evaluator.plugin;
+    let mut instance = instantiate(registry, Kind::Evaluator, name, &request, &mut services)?;
+    let setup = serde_json::json!({ "classes": classes, "seed": seed });
+    let call = (method::component::RUN, "run");
+    let device = services.device().clone();
+    let reply = crate::plugin::on_device(&device, || {
+        instance.call(call, &Envelope::new(&setup)?, &mut services).map_err(Error::from)
+    })?;
+    Ok(reply.read()?)
 }

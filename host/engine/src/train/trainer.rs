@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hssl_datasets::{Dataset, Loader, LoaderOptions, Roots, Transform, cached, open};
-use hssl_plugin_api::component::{Kind, StepInfo};
+use hssl_plugin_api::component::{Kind, Split, StepInfo};
 use hssl_tensor::{Device, Gradients};
 
 use super::log::MetricLog;
@@ -402,7 +402,7 @@ impl<'a> Trainer<'a> {
         for (name, value) in report.metrics {
             metrics.insert(format!("online/knn_{name}"), value);
         }
-        let (images, info) = (Images::of(data), self.info());
+        let (images, info) = (Images::of(data, Split::Test), self.info());
         let compared = analysis::compare(&mut self.learner, &images, &info, self.observer)?;
         for (head, found) in compared {
             metrics.extend(found.discrepancy.map(|value| (format!("{DISCREPANCY}{head}"), value)));

@@ -58,7 +58,7 @@ impl Evaluator for MyPlugin {
         Ok(Report {
             headline: "top1".into(),
             metrics: BTreeMap::from([("top1".into(), top1)]),
-            notes: Vec::new(),
+            ..Report::default()
         })
     }
 }

@@ -11,6 +11,7 @@ from safetensors import safe_open
 import bases
 from comparison import Report
 from program import Failed, hssl, toml, write_images
+from reference import heads
 
 # ViT-S/16 with a ConvNeXt head (kernel 7, no layer scale) and the head's own norm.
 WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
@@ -30,7 +31,7 @@ def count(names, prefixes):
     return total
 
 
-def shapes(backbone, heads, hssl_section, objective):
+def shapes(backbone, heads, hssl_section, objective, crop=32):
     """Names and shapes of a step's dump."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -41,7 +42,7 @@ def shapes(backbone, heads, hssl_section, objective):
             "objective": {"plugin": "dino", **objective},
             "hssl": hssl_section,
             "data": {"train": "imagefolder:images"},
-            "views": {"global_crops_size": 32, "local_crops_number": 0},
+            "views": {"global_crops_size": crop, "local_crops_number": 0},
             "train": {"batch_size": 2, "epochs": 1, "warmup_epochs": 0, "device": "cpu"},
         }
         (folder / "config.toml").write_text(toml(config))
@@ -60,9 +61,23 @@ def main(plugins=None):
                 report.equal(name, count(names, ["student.backbone."]), expected)
             except Failed as error:
                 report.failed(name, str(error))
+    for plugin in heads.names(plugins):
+        for name, (width, section, expected) in getattr(heads.module(plugin), "COUNTS", {}).items():
+            name = f"{plugin} head, {name}"
+            try:
+                report.equal(name, head_count(plugin, width, section, small), expected)
+            except Failed as error:
+                report.failed(name, str(error))
     if plugins is None or "vit" in plugins:
         with_head(report)
     return report
+
+
+def head_count(plugin, width, section, objective):
+    """Elements of a head's blocks on a map of 14 x 14 positions."""
+    base = {"plugin": "vit", "embed_dim": width, "num_heads": 1, "depth": 1, "patch_size": 2, "img_size": 28}
+    names = shapes(base, {"aux": {"plugin": plugin, **section}}, {"supervision": "hssl"}, objective, crop=28)
+    return count(names, ["student.heads.aux.blocks."])
 
 
 def with_head(report):

@@ -1,7 +1,9 @@
 """Auxiliary heads, a module for each plugin.
 
 A module has `head(x, scope, config)`: a map (B, C, h, w), the head's tensors, its section of the
-configuration; and `CASES`: configuration sections under a name each, which `head_step` trains a step of.
+configuration; `CASES`: configuration sections under a name each, which `head_step` trains a step of; and,
+where numbers are published, `COUNTS`: the base's width, a section and the parameters that the blocks must
+have on a map of 14 x 14 positions, under a name each.
 """
 
 import importlib

@@ -30,8 +30,8 @@ impl Reduction {
         let (b, _, c) = x.dims3()?;
         if rows.min(columns) < self.ratio {
             refuse!(
-                "pvt: a map of {rows} x {columns} positions; its sr_ratio {} needs as many per side: \
-                 use larger images or a smaller ratio",
+                "a map of {rows} x {columns} positions; sr_ratio {0} needs at least {0} x {0}: use larger \
+                 images or a smaller ratio",
                 self.ratio
             );
         }

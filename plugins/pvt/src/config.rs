@@ -66,7 +66,7 @@ pub struct Config<A: Default> {
     /// Hidden widths of the MLPs over the widths.
     pub mlp_ratios: Option<[f64; STAGES]>,
     /// Sides of the squares of positions that attention's keys and values are reduced from; the last
-    /// must be 1.
+    /// must be 1. What they leave over at the right and the bottom of a map is not attended to.
     pub sr_ratios: Option<[usize; STAGES]>,
 }
 

@@ -22,7 +22,8 @@ pub struct Config {
     #[serde(default = "four")]
     pub mlp_ratio: f64,
     /// Side of the squares of positions that attention's keys and values are reduced from; 1 does not
-    /// reduce. The maps of local crops too must have as many positions per side.
+    /// reduce. What they leave over at the right and the bottom of a map is not attended to; the maps of
+    /// local crops must have room for one.
     #[serde(default = "one")]
     pub sr_ratio: usize,
     /// Which shortcuts of block 0 are removed. Where the attention or the MLP is switched off, there is

@@ -51,7 +51,6 @@ CASES = [
     case("pvt_v2_b1", (224, 224), classes=7, count=2),
     case("pvt_v2_b2", (96, 96), classes=7),
     case("pvt_v2_b2", (224, 150), count=2),
-    case("pvt_v2_b5", (64, 64), count=2),
 ]
 
 SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 2, 2], "num_heads": [1, 2, 3, 4]}

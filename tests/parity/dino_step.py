@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from comparison import Report
 from program import Failed, hssl, toml, write_images
 from reference import dino
+from reference.layers import STATISTICS
 from reference.update import updated
 
 LOSS, GRADIENT, UPDATE = 1e-5, 1e-4, 1e-3
@@ -57,6 +58,10 @@ CASES = {
         {"views": {"global_crops_number": 3}, "train": {"clip_grad": 0.0}}, 5),
     "hssl, balanced by Sinkhorn-Knopp": (
         {"objective": {"centering": "sinkhorn_knopp", "teacher_temp": 0.02}}, 5),
+    "hssl, register tokens, layer scale": (
+        {"backbone": {"reg_tokens": 3, "layer_scale": 0.5}}, 5),
+    "hssl, register tokens without positions": (
+        {"backbone": {"reg_tokens": 2, "no_embed_class": True}}, 5),
     "a2a": ({"hssl": {"supervision": "a2a"}}, 5),
     "a2a_b2b": ({"hssl": {"supervision": "a2a_b2b"}}, 5),
     "two heads joined": ({"heads": {"second": {"plugin": "convnext", "depth": 1}}}, 5),
@@ -97,19 +102,22 @@ def moved(tensors, norm_last_layer):
 
 
 def reference_step(tensors, config, epoch):
-    """Losses, gradients by name and the teacher's mean logits, all in f64."""
+    """Losses, gradients by name, the teacher's mean logits and the running statistics that are left, all in
+    f64."""
     tensors = {name: value.double() for name, value in tensors.items()}
     frozen_norms = config["objective"].get("norm_last_layer", True)
     trained = {
         name.removeprefix("student."): value.requires_grad_()
         for name, value in tensors.items()
         if name.startswith("student.") and not (frozen_norms and name.endswith("weight_g"))
+        and not name.endswith(STATISTICS)
     }
     total, parts, means = dino.loss(tensors, config, epoch)
     gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
     gradients = {name: g for name, g in zip(trained, gradients) if g is not None}
     losses = {"total": total, **parts}
-    return {name: loss.detach() for name, loss in losses.items()}, gradients, means
+    statistics = {name: value for name, value in tensors.items() if name.endswith(STATISTICS)}
+    return {name: loss.detach() for name, loss in losses.items()}, gradients, means, statistics
 
 
 def part(tensors, prefix):
@@ -139,13 +147,13 @@ def check(name, config, step, report):
     unlike = [key for key in given if key not in dumped or not torch.equal(dumped[key], given[key])]
     report.equal(f"{name}: what the step starts from", unlike, [])
     epoch_steps = 1 if name == VIEWS_GIVEN else IMAGES // BATCH
-    losses, gradients, means = reference_step(given, config, step // epoch_steps)
+    losses, gradients, means, statistics = reference_step(given, config, step // epoch_steps)
     report.all_close(f"{name}: losses", part(dumped, "loss."), losses, LOSS)
     found = part(dumped, "grad.")
     report.all_close(f"{name}: gradients", found, gradients, GRADIENT)
     # From the dumped gradients: AdamW's first step is nearly the gradient's sign, which rounding may
     # turn where a gradient is zero in theory (the bias of attention's keys).
-    doubled = {key: value.double() for key, value in given.items()}
+    doubled = {key: value.double() for key, value in given.items()} | statistics
     found = {key: value.double() for key, value in found.items()}
     after = updated(doubled, found, means, config, step, epoch_steps)
     report.changes_close(f"{name}: what the step moves", given, part(dumped, "updated."), after, UPDATE)

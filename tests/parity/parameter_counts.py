@@ -11,6 +11,8 @@ from safetensors import safe_open
 import bases
 from comparison import Report
 from program import Failed, hssl, toml, write_images
+from reference import heads
+from reference.layers import STATISTICS
 
 # ViT-S/16 with a ConvNeXt head (kernel 7, no layer scale) and the head's own norm.
 WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
@@ -19,10 +21,10 @@ PROJECTIONS = 13_124_096
 
 
 def count(names, prefixes):
-    """Elements of the tensors whose names begin with one of the prefixes."""
+    """Elements of the parameters whose names begin with one of the prefixes."""
     total = 0
     for name, shape in names.items():
-        if name.startswith(tuple(prefixes)):
+        if name.startswith(tuple(prefixes)) and not name.endswith(STATISTICS):
             size = 1
             for side in shape:
                 size *= side
@@ -58,6 +60,16 @@ def main(plugins=None):
             try:
                 names = shapes({"plugin": plugin, **section}, {}, {"supervision": "none"}, small)
                 report.equal(name, count(names, ["student.backbone."]), expected)
+            except Failed as error:
+                report.failed(name, str(error))
+    for plugin in heads.names(plugins):
+        for width, expected in getattr(heads.module(plugin), "COUNTS", {}).items():
+            name = f"{plugin}: a block of the head, {width} wide"
+            try:
+                base = {"plugin": "vit", "arch": "vit_tiny", "embed_dim": width, "depth": 1}
+                aux = {"aux": {"plugin": plugin, "depth": 1}}
+                names = shapes(base, aux, {"supervision": "hssl"}, small)
+                report.equal(name, count(names, ["student.heads.aux.blocks."]), expected)
             except Failed as error:
                 report.failed(name, str(error))
     if plugins is None or "vit" in plugins:

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from .network import Scope, image_vectors, linear
+from .layers import linear
+from .network import Scope, image_vectors
 
 HEADS = "heads"
 

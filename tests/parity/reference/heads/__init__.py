@@ -1,7 +1,8 @@
 """Auxiliary heads, a module for each plugin.
 
 A module has `head(x, scope, config)`: a map (B, C, h, w), the head's tensors, its section of the
-configuration; and `CASES`: configuration sections under a name each, which `head_step` trains a step of.
+configuration; `CASES`: configuration sections under a name each, which `head_step` trains a step of; and
+perhaps `COUNTS`: the number of parameters of one block by width, with the default options.
 """
 
 import importlib

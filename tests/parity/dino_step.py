@@ -38,6 +38,23 @@ BASE = {
               "drop_path": 0.0, "device": "cpu", "threads": 2},
 }
 
+def merged(base, changes):
+    """A section that names another plugin takes the place of the former one."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        both = both and value.get("plugin") in (None, result[key].get("plugin"))
+        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+# A base with running statistics, under a head with some of its own; it takes the place of BASE's.
+RESNET = {
+    "backbone": {"plugin": "resnet", "arch": "resnet50", "stem": "cifar", "depths": [2, 1, 1, 1],
+                 "widths": [8, 8, 12, 12]},
+    "heads": {"aux": {"plugin": "resnet", "depth": 2}},
+}
+
 # What differs from BASE, and which optimizer step it is: IMAGES / BATCH of them make an epoch, or one if
 # the views too come from the file, since then no data are opened.
 VIEWS_GIVEN = "hssl, views from the file"
@@ -62,6 +79,8 @@ CASES = {
         {"backbone": {"reg_tokens": 3, "layer_scale": 0.5}}, 5),
     "hssl, register tokens without positions": (
         {"backbone": {"reg_tokens": 2, "no_embed_class": True}}, 5),
+    "hssl on a ResNet": (RESNET, 5),
+    "hssl on a ResNet, blocks run twice": (merged(RESNET, {"train": {"checkpoint_blocks": True}}), 5),
     "a2a": ({"hssl": {"supervision": "a2a"}}, 5),
     "a2a_b2b": ({"hssl": {"supervision": "a2a_b2b"}}, 5),
     "two heads joined": ({"heads": {"second": {"plugin": "convnext", "depth": 1}}}, 5),
@@ -73,14 +92,6 @@ CASES = {
              {"teacher": "second", "student": "base", "weight": 0.5},
              {"teacher": "base", "student": "second"}]}}, 5),
 }
-
-
-def merged(base, changes):
-    result = copy.deepcopy(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
-    return result
 
 
 def moved(tensors, norm_last_layer):

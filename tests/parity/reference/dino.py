@@ -52,9 +52,9 @@ def logits(vectors, branch, objective, hssl):
 
 def encode(crops, network, config, branches):
     """Crops (n, B, 3, H, W) to logits (n, B, K) by branch."""
-    heads = config["backbone"]["num_heads"]
     head_configs = {} if config["hssl"]["supervision"] == "none" else config.get("heads", {})
-    vectors = image_vectors(crops.flatten(0, 1), network, heads, head_configs, branches)
+    vectors = image_vectors(
+        crops.flatten(0, 1), network, config["backbone"], head_configs, branches)
     project = lambda branch: logits(
         vectors[branch], branch, network("objective"), config["hssl"]
     ).unflatten(0, crops.shape[:2])

@@ -1,4 +1,4 @@
-"""A Vision Transformer with auxiliary heads, as functions of named tensors.
+"""A base model with auxiliary heads, as functions of named tensors.
 
 Nothing is initialised here and nothing is configured twice: sizes are read off the tensors.
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from . import heads as heads_of
 from .layers import layer_norm, transformer_block
+from .resnet import resnet
 
 BACKBONE_EPS = 1e-6
 HEAD_NORM_EPS = 1e-6
@@ -50,9 +51,10 @@ def dino_positions(patches, rows, columns):
     return patches.flatten(2).transpose(1, 2)
 
 
-def vit(images, backbone, heads):
-    """Images (B, 3, H, W) to tokens (B, 1 + h w, C) before the final norm, and the grid (h, w). Register
-    tokens lie behind the class token; they have positions if it has one."""
+def vit(images, backbone, config):
+    """Images (B, 3, H, W) to image vectors (B, C), the class token after the final norm, and the map of the
+    patches (B, C, h, w) before it. Register tokens lie behind the class token; they have positions if it
+    has one."""
     kernel = backbone["patch_embed.proj.weight"]
     x = F.conv2d(images, kernel, backbone["patch_embed.proj.bias"], stride=kernel.shape[-1])
     grid = x.shape[-2:]
@@ -64,16 +66,19 @@ def vit(images, backbone, heads):
         positions = positions[:, prefix.shape[1]:]
     x = torch.cat([prefix.expand(len(x), -1, -1), x + dino_positions(positions, *grid)], dim=1)
     for i in range(backbone.count("blocks")):
-        x = transformer_block(x, backbone("blocks")(i), heads, BACKBONE_EPS)
-    return torch.cat([x[:, :1], x[:, prefix.shape[1]:]], dim=1), grid
+        x = transformer_block(x, backbone("blocks")(i), config["num_heads"], BACKBONE_EPS)
+    vectors = layer_norm(x[:, 0], backbone("norm"), BACKBONE_EPS)
+    return vectors, x[:, prefix.shape[1]:].transpose(1, 2).unflatten(2, grid)
 
 
-def image_vectors(images, network, heads, head_configs, branches):
-    """The vector that stands for each image, (B, C), by branch: the class token after the base's norm,
-    and for a head the mean of its map, normed *after* the mean."""
-    tokens, (rows, columns) = vit(images, network("backbone"), heads)
-    vectors = {"base": layer_norm(tokens, network("backbone")("norm"), BACKBONE_EPS)[:, 0]}
-    map_in = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+BASES = {"vit": vit, "resnet": resnet}
+
+
+def image_vectors(images, network, backbone, head_configs, branches):
+    """The vector that stands for each image, (B, C), by branch: the base's own, and for a head the mean of
+    its map, normed *after* the mean. `backbone` and `head_configs` are sections of the configuration."""
+    vector, map_in = BASES[backbone["plugin"]](images, network("backbone"), backbone)
+    vectors = {"base": vector}
     maps = []
     for name, config in sorted(head_configs.items()):
         head = network("heads")(name)

@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from ..layers import batch_norm
+from ..resnet import conv_norm, residual_block
 
 CASES = {
     "depth 1": {"depth": 1},
@@ -15,21 +15,11 @@ CASES = {
 COUNTS = {384: 157_824, 768: 628_992}
 
 
-def conv_norm(x, conv, norm):
-    kernel = conv["weight"]
-    return batch_norm(F.conv2d(x, kernel, padding=kernel.shape[-1] // 2), norm)
-
-
 def head(x, head, config):
     """The first block has no shortcut unless `first_shortcut` is "none" (none is removed)."""
     if head.count("reduce"):
         x = F.relu(conv_norm(x, head("reduce")(0), head("reduce")(1)))
     for i in range(head.count("blocks")):
-        block = head("blocks")(i)
-        y = F.relu(conv_norm(x, block("conv1"), block("bn1")))
-        y = conv_norm(y, block("conv2"), block("bn2"))
-        if block.count("conv3"):
-            y = conv_norm(F.relu(y), block("conv3"), block("bn3"))
         kept = i > 0 or config.get("first_shortcut", "first") == "none"
-        x = F.relu(x + y if kept else y)
+        x = residual_block(x, head("blocks")(i), shortcut=kept)
     return x

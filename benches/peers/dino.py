@@ -98,7 +98,7 @@ class Network(nn.Module):
         width = backbone.get("embed_dim", width)
         depth = backbone.get("depth", depth)
         heads = backbone.get("num_heads", heads)
-        hidden = round(width * backbone.get("mlp_ratio", 4.0))
+        hidden = int(width * backbone.get("mlp_ratio", 4.0))
         patch = backbone.get("patch_size", 16)
         self.grid = backbone.get("img_size", 224) // patch
         head = next(iter(config["heads"].values())) if is_hssl(config) else None

@@ -41,6 +41,8 @@ def check(plugin, case, report):
             "objective": {"plugin": "dino"},
             "hssl": {"supervision": "none"},
             "data": {"train": "imagefolder:images"},
+            # Nothing is trained, and their size would have to fit the patches.
+            "views": {"local_crops_number": 0},
         }))
         reference = case.reference(weights) if case.reference else model
         with torch.no_grad():
@@ -80,8 +82,10 @@ def check_export(plugin, section, build, report):
     except RuntimeError as error:
         report.failed(name, str(error))
         return
+    # Batch norms' counters say nothing where the momentum is fixed; PyTorch does without.
+    needed = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     report.equal(f"{name}: elements", sum(value.numel() for value in weights.values()),
-                 sum(value.numel() for value in model.state_dict().values()))
+                 sum(value.numel() for value in needed.values()))
 
 
 def main(plugins=None):

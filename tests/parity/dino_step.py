@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from comparison import Report
 from program import Failed, hssl, toml, write_images
 from reference import dino
+from reference.layers import STATISTICS
 from reference.update import updated
 
 LOSS, GRADIENT, UPDATE = 1e-5, 1e-4, 1e-3
@@ -37,6 +38,23 @@ BASE = {
               "drop_path": 0.0, "device": "cpu", "threads": 2},
 }
 
+def merged(base, changes):
+    """A section that names another plugin takes the place of the former one."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        both = both and value.get("plugin") in (None, result[key].get("plugin"))
+        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+# A base with running statistics, under a head with some of its own; it takes the place of BASE's.
+RESNET = {
+    "backbone": {"plugin": "resnet", "arch": "resnet50", "stem": "cifar", "depths": [2, 1, 1, 1],
+                 "widths": [8, 8, 12, 12]},
+    "heads": {"aux": {"plugin": "resnet", "depth": 2}},
+}
+
 # What differs from BASE, and which optimizer step it is: IMAGES / BATCH of them make an epoch, or one if
 # the views too come from the file, since then no data are opened.
 VIEWS_GIVEN = "hssl, views from the file"
@@ -57,6 +75,12 @@ CASES = {
         {"views": {"global_crops_number": 3}, "train": {"clip_grad": 0.0}}, 5),
     "hssl, balanced by Sinkhorn-Knopp": (
         {"objective": {"centering": "sinkhorn_knopp", "teacher_temp": 0.02}}, 5),
+    "hssl, register tokens, layer scale": (
+        {"backbone": {"reg_tokens": 3, "layer_scale": 0.5}}, 5),
+    "hssl, register tokens without positions": (
+        {"backbone": {"reg_tokens": 2, "no_embed_class": True}}, 5),
+    "hssl on a ResNet": (RESNET, 5),
+    "hssl on a ResNet, blocks run twice": (merged(RESNET, {"train": {"checkpoint_blocks": True}}), 5),
     "a2a": ({"hssl": {"supervision": "a2a"}}, 5),
     "a2a_b2b": ({"hssl": {"supervision": "a2a_b2b"}}, 5),
     "two heads joined": ({"heads": {"second": {"plugin": "convnext", "depth": 1}}}, 5),
@@ -68,14 +92,6 @@ CASES = {
              {"teacher": "second", "student": "base", "weight": 0.5},
              {"teacher": "base", "student": "second"}]}}, 5),
 }
-
-
-def merged(base, changes):
-    result = copy.deepcopy(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
-    return result
 
 
 def moved(tensors, norm_last_layer):
@@ -97,19 +113,22 @@ def moved(tensors, norm_last_layer):
 
 
 def reference_step(tensors, config, epoch):
-    """Losses, gradients by name and the teacher's mean logits, all in f64."""
+    """Losses, gradients by name, the teacher's mean logits and the running statistics that are left, all in
+    f64."""
     tensors = {name: value.double() for name, value in tensors.items()}
     frozen_norms = config["objective"].get("norm_last_layer", True)
     trained = {
         name.removeprefix("student."): value.requires_grad_()
         for name, value in tensors.items()
         if name.startswith("student.") and not (frozen_norms and name.endswith("weight_g"))
+        and not name.endswith(STATISTICS)
     }
     total, parts, means = dino.loss(tensors, config, epoch)
     gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
     gradients = {name: g for name, g in zip(trained, gradients) if g is not None}
     losses = {"total": total, **parts}
-    return {name: loss.detach() for name, loss in losses.items()}, gradients, means
+    statistics = {name: value for name, value in tensors.items() if name.endswith(STATISTICS)}
+    return {name: loss.detach() for name, loss in losses.items()}, gradients, means, statistics
 
 
 def part(tensors, prefix):
@@ -139,13 +158,13 @@ def check(name, config, step, report):
     unlike = [key for key in given if key not in dumped or not torch.equal(dumped[key], given[key])]
     report.equal(f"{name}: what the step starts from", unlike, [])
     epoch_steps = 1 if name == VIEWS_GIVEN else IMAGES // BATCH
-    losses, gradients, means = reference_step(given, config, step // epoch_steps)
+    losses, gradients, means, statistics = reference_step(given, config, step // epoch_steps)
     report.all_close(f"{name}: losses", part(dumped, "loss."), losses, LOSS)
     found = part(dumped, "grad.")
     report.all_close(f"{name}: gradients", found, gradients, GRADIENT)
     # From the dumped gradients: AdamW's first step is nearly the gradient's sign, which rounding may
     # turn where a gradient is zero in theory (the bias of attention's keys).
-    doubled = {key: value.double() for key, value in given.items()}
+    doubled = {key: value.double() for key, value in given.items()} | statistics
     found = {key: value.double() for key, value in found.items()}
     after = updated(doubled, found, means, config, step, epoch_steps)
     report.changes_close(f"{name}: what the step moves", given, part(dumped, "updated."), after, UPDATE)

@@ -112,7 +112,7 @@ def write_step():
     centre = "state.center.aux"
     given[centre] = 0.1 * noise(1, config["objective"]["out_dim"])
 
-    losses, gradients, means = reference_step(given, config, STEP // STEPS_PER_EPOCH)
+    losses, gradients, means, _ = reference_step(given, config, STEP // STEPS_PER_EPOCH)
     doubled = {name: value.double() for name, value in given.items()}
     after = updated(doubled, gradients, means, config, STEP, STEPS_PER_EPOCH)
     tensors = dict(given)

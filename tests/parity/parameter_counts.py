@@ -12,6 +12,7 @@ import bases
 from comparison import Report
 from program import Failed, hssl, toml, write_images
 from reference import heads
+from reference.layers import STATISTICS
 
 # ViT-S/16 with a ConvNeXt head (kernel 7, no layer scale) and the head's own norm.
 WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
@@ -20,10 +21,10 @@ PROJECTIONS = 13_124_096
 
 
 def count(names, prefixes):
-    """Elements of the tensors whose names begin with one of the prefixes."""
+    """Elements of the parameters whose names begin with one of the prefixes."""
     total = 0
     for name, shape in names.items():
-        if name.startswith(tuple(prefixes)):
+        if name.startswith(tuple(prefixes)) and not name.endswith(STATISTICS):
             size = 1
             for side in shape:
                 size *= side

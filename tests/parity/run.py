@@ -23,7 +23,7 @@ CHECKS = {
 }
 # Those that go through the plugins one by one.
 BY_PLUGIN = ("base_embed", "parameter_counts", "head_step")
-PACKAGES = ("torch", "timm", "safetensors", "tensorboard", "numpy", "PIL")
+PACKAGES = ("torch", "timm", "safetensors", "torchvision", "tensorboard", "numpy", "PIL")
 
 
 def missing_packages():

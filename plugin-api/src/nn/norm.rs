@@ -71,16 +71,25 @@ impl BatchNorm {
         Self::with(width, true, 1e-5, params)
     }
 
+    /// As [`BatchNorm::new`], with a weight that starts as `weight` says.
+    pub fn with_weight(width: usize, weight: Init, params: &Params<'_>) -> Result<Self> {
+        Self::build(width, Some(weight), 1e-5, params)
+    }
+
     /// With or without an affine map.
     pub fn with(width: usize, affine: bool, eps: f64, params: &Params<'_>) -> Result<Self> {
-        let weights = || -> Result<(Tensor, Tensor)> {
+        Self::build(width, affine.then_some(Init::ONES), eps, params)
+    }
+
+    fn build(width: usize, weight: Option<Init>, eps: f64, params: &Params<'_>) -> Result<Self> {
+        let affine = |weight| -> Result<(Tensor, Tensor)> {
             Ok((
-                params.get("weight", &[width], Init::ONES)?,
+                params.get("weight", &[width], weight)?,
                 params.get("bias", &[width], Init::ZEROS)?,
             ))
         };
         Ok(Self {
-            affine: affine.then(weights).transpose()?,
+            affine: weight.map(affine).transpose()?,
             running_mean: params.buffer("running_mean", &[width], Init::ZEROS)?,
             running_var: params.buffer("running_var", &[width], Init::ONES)?,
             eps,
@@ -90,6 +99,16 @@ impl BatchNorm {
 
     /// (.., C) to (.., C). With `training`, by the batch's statistics, which move the running ones.
     pub fn forward(&self, cx: &Context<'_>, x: &Tensor, training: bool) -> Result<Tensor> {
+        let mut moved = Vec::new();
+        let y = self.normalise(x, training, &mut moved)?;
+        self.keep(cx, &moved)?;
+        Ok(y)
+    }
+
+    /// As [`BatchNorm::forward`], inside a block that [`Context::checkpoint`] may run twice: the running
+    /// statistics stay as they are, and with `training` what they move to, mean and variance, is added
+    /// to `moved`. Return it from the block and hand it to [`BatchNorm::keep`].
+    pub fn normalise(&self, x: &Tensor, training: bool, moved: &mut Vec<Tensor>) -> Result<Tensor> {
         let op = Op::BatchNorm { eps: self.eps, momentum: self.momentum, training };
         let mut inputs = vec![x, &self.running_mean, &self.running_var];
         if let Some((weight, bias)) = &self.affine {
@@ -97,10 +116,15 @@ impl BatchNorm {
         }
         let mut outputs = Tensor::dispatch(x.host(), &op, &inputs)?.into_iter();
         let y = outputs.next().ok_or_else(|| Error::Host("batch norm returned nothing".into()))?;
-        if let (Some(mean), Some(var)) = (outputs.next(), outputs.next()) {
-            cx.assign(&self.running_mean, &mean)?;
-            cx.assign(&self.running_var, &var)?;
-        }
+        moved.extend(outputs);
         Ok(y)
+    }
+
+    /// Takes over the running statistics, mean and variance, that one [`BatchNorm::normalise`] moved.
+    pub fn keep(&self, cx: &Context<'_>, moved: &[Tensor]) -> Result<()> {
+        for (buffer, value) in [&self.running_mean, &self.running_var].into_iter().zip(moved) {
+            cx.assign(buffer, value)?;
+        }
+        Ok(())
     }
 }

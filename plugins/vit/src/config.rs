@@ -14,10 +14,31 @@ pub enum Arch {
     VitTiny,
     /// 384 wide, 12 blocks, 6 heads.
     VitSmall,
+    /// 512 wide, 12 blocks, 8 heads.
+    VitMedium,
+    /// 640 wide, 12 blocks, 10 heads.
+    VitBetwixt,
     /// 768 wide, 12 blocks, 12 heads.
     VitBase,
     /// 1024 wide, 24 blocks, 16 heads.
     VitLarge,
+    /// 1280 wide, 32 blocks, 16 heads.
+    VitHuge,
+}
+
+impl Arch {
+    /// Width, blocks, attention heads.
+    fn sizes(self) -> (usize, usize, usize) {
+        match self {
+            Self::VitTiny => (192, 12, 3),
+            Self::VitSmall => (384, 12, 6),
+            Self::VitMedium => (512, 12, 8),
+            Self::VitBetwixt => (640, 12, 10),
+            Self::VitBase => (768, 12, 12),
+            Self::VitLarge => (1024, 24, 16),
+            Self::VitHuge => (1280, 32, 16),
+        }
+    }
 }
 
 /// How learned positions are resized to another grid.
@@ -33,10 +54,11 @@ pub enum PosEmbedResize {
 }
 
 /// How weights start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightInit {
     /// Truncated normal with std 0.02; the patch embedding as PyTorch's convolutions (timm, DINO).
+    #[default]
     TruncNormal,
     /// Glorot's uniform for every linear and for the patch embedding (MoCo v3). Learns sooner where
     /// the width is far below ViT-S's, for which an std of 0.02 is small.
@@ -80,14 +102,23 @@ pub struct Config {
     pub depth: Option<usize>,
     /// Attention heads; must divide the width.
     pub num_heads: Option<usize>,
-    /// Hidden width of the MLP over the width.
+    /// Hidden width of the MLP over the width: 4 in every `arch`. (ViT-g, 1408 wide with 40 blocks and 16
+    /// heads, has 4.3637.)
     #[serde(default = "four")]
     pub mlp_ratio: f64,
+    /// Register tokens behind the class token (Darcet et al., 2024); they belong to no map.
+    #[serde(default)]
+    pub reg_tokens: usize,
+    /// Leave class and register tokens without positions (DINOv2 with registers).
+    #[serde(default)]
+    pub no_embed_class: bool,
+    /// First value of the layer scales of both parts of a block (DINOv2: 1e-5); none if not given.
+    pub layer_scale: Option<f64>,
     /// How positions are resized for images of another size.
     #[serde(default = "auto")]
     pub pos_embed_resize: PosEmbedResize,
     /// How weights start.
-    #[serde(default = "trunc_normal")]
+    #[serde(default)]
     pub weight_init: WeightInit,
 }
 
@@ -102,9 +133,6 @@ fn imagenet() -> usize {
 }
 fn four() -> f64 {
     4.0
-}
-fn trunc_normal() -> WeightInit {
-    WeightInit::TruncNormal
 }
 fn auto() -> PosEmbedResize {
     PosEmbedResize::Auto
@@ -125,17 +153,16 @@ pub struct Sizes {
     pub heads: usize,
     /// Hidden width of the MLP.
     pub hidden: usize,
+    /// Tokens before the patches': class and registers.
+    pub prefix: usize,
+    /// Tokens before the patches' that have positions: all or none of them.
+    pub placed: usize,
 }
 
 impl Sizes {
     /// Fills in the named size and checks that everything fits.
     pub fn new(config: &Config) -> Result<Self> {
-        let (width, depth, heads) = match config.arch {
-            Arch::VitTiny => (192, 12, 3),
-            Arch::VitSmall => (384, 12, 6),
-            Arch::VitBase => (768, 12, 12),
-            Arch::VitLarge => (1024, 24, 16),
-        };
+        let (width, depth, heads) = config.arch.sizes();
         let width = config.embed_dim.unwrap_or(width);
         let sizes = Self {
             patch: config.patch_size,
@@ -143,7 +170,10 @@ impl Sizes {
             width,
             depth: config.depth.unwrap_or(depth),
             heads: config.num_heads.unwrap_or(heads),
-            hidden: (width as f64 * config.mlp_ratio).round() as usize,
+            // timm drops the fraction, too.
+            hidden: (width as f64 * config.mlp_ratio) as usize,
+            prefix: 1 + config.reg_tokens,
+            placed: if config.no_embed_class { 0 } else { 1 + config.reg_tokens },
         };
         if sizes.patch == 0 || !sizes.image.is_multiple_of(sizes.patch) || sizes.image == 0 {
             refuse!(
@@ -159,6 +189,11 @@ impl Sizes {
             refuse!("vit: depth, embed_dim and mlp_ratio must be above 0");
         }
         Ok(sizes)
+    }
+
+    /// Rows of the table of positions.
+    pub fn positions(&self) -> usize {
+        self.placed + self.grid() * self.grid()
     }
 
     /// Cells per side of the map.

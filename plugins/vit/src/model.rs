@@ -5,54 +5,24 @@ use std::sync::Arc;
 use hssl_plugin_api::component::{
     Backbone, BackboneSetup, BackboneSpec, Capability, Features, Request, StageSpec,
 };
-use hssl_plugin_api::nn::{Attention, Conv2d, ConvConfig, DropPath, LayerNorm, LinearInit, Mlp};
+use hssl_plugin_api::nn::{Conv2d, ConvConfig, LayerNorm};
 use hssl_plugin_api::{Context, Init, Params, Result, Tensor, refuse};
 
+use crate::block::{Block, BlockConfig, NORM_EPS, Part};
 use crate::config::{Config, PosEmbedResize, Sizes};
 use crate::positions;
 
-const NORM_EPS: f64 = 1e-6;
-
-/// Patch embedding, class token, positions, pre-norm blocks, final norm.
+/// Patch embedding, class and register tokens, positions, pre-norm blocks, final norm.
 pub struct VisionTransformer {
     sizes: Sizes,
     pos_embed_resize: PosEmbedResize,
     patch_embed: Conv2d,
     cls_token: Tensor,
+    reg_token: Option<Tensor>,
     pos_embed: Tensor,
     masked_embed: Option<Tensor>,
     blocks: Vec<Arc<Block>>,
     norm: LayerNorm,
-}
-
-/// x + attention(norm1 x); x + mlp(norm2 x).
-#[derive(Clone)]
-struct Block {
-    norm1: LayerNorm,
-    attn: Attention,
-    norm2: LayerNorm,
-    mlp: Mlp,
-    drop_path: DropPath,
-}
-
-impl Block {
-    fn new(sizes: &Sizes, init: LinearInit, params: &Params<'_>) -> Result<Self> {
-        let Sizes { width, heads, hidden, .. } = *sizes;
-        Ok(Self {
-            norm1: LayerNorm::new(width, NORM_EPS, &params.pp("norm1"))?,
-            attn: Attention::with_init(width, heads, init, &params.pp("attn"))?,
-            norm2: LayerNorm::new(width, NORM_EPS, &params.pp("norm2"))?,
-            mlp: Mlp::with_init(width, hidden, init, &params.pp("mlp"))?,
-            drop_path: DropPath::default(),
-        })
-    }
-
-    fn forward(&self, x: &Tensor, attention: bool) -> Result<(Tensor, Option<Tensor>)> {
-        let (mixed, weights) = self.attn.forward(&self.norm1.forward(x)?, attention)?;
-        let x = self.drop_path.add(x, &mixed)?;
-        let x = self.drop_path.add(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?)?;
-        Ok((x, weights))
-    }
 }
 
 impl VisionTransformer {
@@ -75,6 +45,26 @@ impl VisionTransformer {
         let mask = mask.0.reshape((b, h, w, 1))?;
         mask.where_cond(&token.reshape((1, 1, 1, c))?, &x)
     }
+
+    /// Patch embeddings (B, h, w, C) to tokens (B, N, C): class, registers, patches, with positions.
+    fn tokens(&self, x: &Tensor, training: bool) -> Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let Sizes { prefix, placed, .. } = self.sizes;
+        let (built, resize) = (self.sizes.grid(), self.pos_embed_resize);
+        let positions =
+            positions::for_grid(&self.pos_embed, placed, built, [h, w], resize, training)?;
+        let class = self.cls_token.broadcast_to((b, 1, c))?;
+        let registers = |token: &Tensor| token.broadcast_to((b, prefix - 1, c));
+        let registers = self.reg_token.as_ref().map(registers).transpose()?;
+        let mut patches = x.reshape((b, h * w, c))?;
+        if placed == 0 {
+            patches = patches.add(&positions)?;
+        }
+        let parts: Vec<&Tensor> =
+            std::iter::once(&class).chain(&registers).chain([&patches]).collect();
+        let tokens = Tensor::cat(&parts, 1)?;
+        if placed == 0 { Ok(tokens) } else { tokens.add(&positions) }
+    }
 }
 
 impl Backbone for VisionTransformer {
@@ -84,16 +74,31 @@ impl Backbone for VisionTransformer {
         let sizes = Sizes::new(&config)?;
         let width = sizes.width;
         let blocks = params.pp("blocks");
-        let tokens = sizes.grid() * sizes.grid() + 1;
-        let init = config.weight_init.linear();
+        let block = BlockConfig {
+            width,
+            heads: sizes.heads,
+            hidden: sizes.hidden,
+            layer_scale: config.layer_scale,
+            init: config.weight_init.linear(),
+            attention: Part::Residual,
+            mlp: Part::Residual,
+        };
         let (patch_weight, patch_bias) =
             config.weight_init.patch_embed(3 * sizes.patch * sizes.patch, width);
+        let registers = config.reg_tokens;
+        let reg_token = || {
+            // Registers start as one (DINOv2, timm).
+            let init = Init::Normal { mean: 0.0, std: 1e-6 };
+            params.get("reg_token", &[1, registers, width], init)
+        };
+        let positions = [1, sizes.positions(), width];
         let mask_token = || params.get("masked_embed", &[1, width], Init::ZEROS);
         Ok(Self {
             sizes,
             pos_embed_resize: config.pos_embed_resize,
             cls_token: params.get("cls_token", &[1, 1, width], Init::TRUNC_002)?,
-            pos_embed: params.get("pos_embed", &[1, tokens, width], Init::TRUNC_002)?,
+            reg_token: (registers > 0).then(reg_token).transpose()?,
+            pos_embed: params.get("pos_embed", &positions, Init::TRUNC_002)?,
             patch_embed: Conv2d::with_init(
                 3,
                 width,
@@ -104,7 +109,7 @@ impl Backbone for VisionTransformer {
             )?,
             masked_embed: setup.mask_token.then(mask_token).transpose()?,
             blocks: (0..sizes.depth)
-                .map(|i| Block::new(&sizes, init, &blocks.pp(i)).map(Arc::new))
+                .map(|i| Block::new(&block, &blocks.pp(i)).map(Arc::new))
                 .collect::<Result<_>>()?,
             norm: LayerNorm::new(width, NORM_EPS, &params.pp("norm"))?,
         })
@@ -132,7 +137,7 @@ impl Backbone for VisionTransformer {
 
     fn set_drop_path(&mut self, rates: &[f64]) {
         for (block, rate) in self.blocks.iter_mut().zip(rates) {
-            Arc::make_mut(block).drop_path = DropPath::new(*rate);
+            Arc::make_mut(block).set_drop_path(*rate);
         }
     }
 
@@ -140,28 +145,20 @@ impl Backbone for VisionTransformer {
         if name != "pos_embed" || weight.dim(-1)? != self.sizes.width {
             return Ok(None);
         }
-        let tokens = weight.dim(1)?;
-        let side = ((tokens.max(1) - 1) as f64).sqrt().round() as usize;
-        if side * side + 1 != tokens || shape != [1, self.sizes.grid().pow(2) + 1, self.sizes.width]
+        let (placed, tokens) = (self.sizes.placed, weight.dim(1)?);
+        let side = (tokens.saturating_sub(placed) as f64).sqrt().round() as usize;
+        if side * side + placed != tokens || shape != [1, self.sizes.positions(), self.sizes.width]
         {
             return Ok(None);
         }
         let grid = [self.sizes.grid(); 2];
-        positions::for_grid(weight, side, grid, PosEmbedResize::Timm, false).map(Some)
+        positions::for_grid(weight, placed, side, grid, PosEmbedResize::Timm, false).map(Some)
     }
 
     fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features> {
         let x = self.embed(images, request)?;
         let (b, h, w, c) = x.dims4()?;
-        let positions = positions::for_grid(
-            &self.pos_embed,
-            self.sizes.grid(),
-            [h, w],
-            self.pos_embed_resize,
-            request.training,
-        )?;
-        let cls_token = self.cls_token.broadcast_to((b, 1, c))?;
-        let mut x = Tensor::cat(&[&cls_token, &x.reshape((b, h * w, c))?], 1)?.add(&positions)?;
+        let mut x = self.tokens(&x, request.training)?;
 
         let (mut attention, mut layers) = (None, Vec::new());
         let last = self.blocks.len() - 1;
@@ -179,7 +176,7 @@ impl Backbone for VisionTransformer {
             }
         }
 
-        let map = |x: &Tensor| x.narrow(1, 1, h * w)?.reshape((b, h, w, c));
+        let map = |x: &Tensor| x.narrow(1, self.sizes.prefix, h * w)?.reshape((b, h, w, c));
         let normed = self.norm.forward(&x)?;
         let map_out = map(&normed)?;
         Ok(Features {

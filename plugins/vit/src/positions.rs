@@ -4,10 +4,11 @@ use hssl_plugin_api::{Op, ResizeMode, Result, Tensor};
 
 use crate::config::PosEmbedResize;
 
-/// `pos_embed` (1, 1 + n*n, C) for a grid of `rows` x `columns`: (1, 1 + rows*columns, C). The
-/// position of the class token stays as it is.
+/// `pos_embed` (1, P + n*n, C) for a grid of `rows` x `columns`: (1, P + rows*columns, C). The
+/// positions of class and register tokens, `placed` = P of them, stay as they are.
 pub fn for_grid(
     pos_embed: &Tensor,
+    placed: usize,
     built: usize,
     [rows, columns]: [usize; 2],
     resize: PosEmbedResize,
@@ -17,8 +18,8 @@ pub fn for_grid(
         return Ok(pos_embed.clone());
     }
     let (_, tokens, width) = pos_embed.dims3()?;
-    let class = pos_embed.narrow(1, 0, 1)?;
-    let patches = pos_embed.narrow(1, 1, tokens - 1)?.reshape((1, built, built, width))?;
+    let patches = pos_embed.narrow(1, placed, tokens - placed)?;
+    let patches = patches.reshape((1, built, built, width))?;
     let dino = match resize {
         PosEmbedResize::Dino => true,
         PosEmbedResize::Timm => false,
@@ -36,5 +37,8 @@ pub fn for_grid(
         scale_w: scale(columns),
     };
     let patches = patches.with_optional(&op, &[], &[])?.reshape((1, rows * columns, width))?;
-    Tensor::cat(&[&class, &patches], 1)
+    if placed == 0 {
+        return Ok(patches);
+    }
+    Tensor::cat(&[&pos_embed.narrow(1, 0, placed)?, &patches], 1)
 }

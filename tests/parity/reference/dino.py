@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from .network import Scope, image_vectors, linear
+from .layers import linear
+from .network import Scope, image_vectors
 
 HEADS = "heads"
 
@@ -51,9 +52,9 @@ def logits(vectors, branch, objective, hssl):
 
 def encode(crops, network, config, branches):
     """Crops (n, B, 3, H, W) to logits (n, B, K) by branch."""
-    heads = config["backbone"]["num_heads"]
     head_configs = {} if config["hssl"]["supervision"] == "none" else config.get("heads", {})
-    vectors = image_vectors(crops.flatten(0, 1), network, heads, head_configs, branches)
+    vectors = image_vectors(
+        crops.flatten(0, 1), network, config["backbone"], head_configs, branches)
     project = lambda branch: logits(
         vectors[branch], branch, network("objective"), config["hssl"]
     ).unflatten(0, crops.shape[:2])

@@ -4,6 +4,9 @@ import math
 
 import torch.nn.functional as F
 
+# What batch norms keep of former batches; no optimizer and no teacher's average touches it.
+STATISTICS = ("running_mean", "running_var")
+
 
 def linear(x, layer):
     return F.linear(x, layer["weight"], layer["bias"])
@@ -24,3 +27,25 @@ def attention(x, layer, heads):
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     weights = (q @ k.transpose(-1, -2) / math.sqrt(width // heads)).softmax(-1)
     return linear((weights @ v).transpose(1, 2).reshape(batch, tokens, width), layer("proj"))
+
+
+def batch_norm(x, layer):
+    """By the statistics of the batch (B, C, h, w), which move the running ones in place."""
+    mean, var = (layer[name] for name in STATISTICS)
+    return F.batch_norm(x, mean, var, layer["weight"], layer["bias"], training=True, momentum=0.1)
+
+
+def transformer_block(x, block, heads, eps, shortcuts=(True, True)):
+    """Attention and MLP, of those that the block has, each behind its norm; `shortcuts`: which of the two
+    are added to what comes in."""
+    for norm, layer, part, scale, kept in (
+        ("norm1", "attn", lambda y, layer: attention(y, layer, heads), "ls1", shortcuts[0]),
+        ("norm2", "mlp", mlp, "ls2", shortcuts[1]),
+    ):
+        if not block.count(layer):
+            continue
+        y = part(layer_norm(x, block(norm), eps), block(layer))
+        if block.count(scale):
+            y = y * block(scale)["gamma"]
+        x = x + y if kept else y
+    return x

@@ -1,4 +1,4 @@
-"""A Vision Transformer with auxiliary heads, as functions of named tensors.
+"""A base model with auxiliary heads, as functions of named tensors.
 
 Nothing is initialised here and nothing is configured twice: sizes are read off the tensors.
 """
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from . import heads as heads_of
-from .layers import attention, layer_norm, linear, mlp
+from .layers import layer_norm, transformer_block
+from .resnet import resnet
 
 BACKBONE_EPS = 1e-6
 HEAD_NORM_EPS = 1e-6
@@ -37,40 +38,47 @@ class Scope:
         return len({key[len(lead):].split(".")[0] for key in self.tensors if key.startswith(lead)})
 
 
-def dino_positions(pos_embed, rows, columns):
-    """Positions for another grid as DINO resizes them while it trains: 0.1 is added to the number of
-    cells, and the sampling uses that scale as it is given."""
-    built = math.isqrt(pos_embed.shape[1] - 1)
+def dino_positions(patches, rows, columns):
+    """Positions of patches for another grid as DINO resizes them while it trains: 0.1 is added to the
+    number of cells, and the sampling uses that scale as it is given."""
+    built = math.isqrt(patches.shape[1])
     if rows == columns == built:
-        return pos_embed
-    patches = pos_embed[:, 1:].reshape(1, built, built, -1).permute(0, 3, 1, 2)
+        return patches
+    patches = patches.reshape(1, built, built, -1).permute(0, 3, 1, 2)
     scale = ((rows + 0.1) / built, (columns + 0.1) / built)
     patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", align_corners=False)
     assert patches.shape[-2:] == (rows, columns)
-    return torch.cat([pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
+    return patches.flatten(2).transpose(1, 2)
 
 
-def vit(images, backbone, heads):
-    """Images (B, 3, H, W) to tokens (B, 1 + h w, C) before the final norm, and the grid (h, w)."""
+def vit(images, backbone, config):
+    """Images (B, 3, H, W) to image vectors (B, C), the class token after the final norm, and the map of the
+    patches (B, C, h, w) before it. Register tokens lie behind the class token; they have positions if it
+    has one."""
     kernel = backbone["patch_embed.proj.weight"]
     x = F.conv2d(images, kernel, backbone["patch_embed.proj.bias"], stride=kernel.shape[-1])
     grid = x.shape[-2:]
     x = x.flatten(2).transpose(1, 2)
-    x = torch.cat([backbone["cls_token"].expand(len(x), -1, -1), x], dim=1)
-    x = x + dino_positions(backbone["pos_embed"], *grid)
+    prefix = [backbone[name] for name in ("cls_token", "reg_token") if name in backbone]
+    prefix, positions = torch.cat(prefix, dim=1), backbone["pos_embed"]
+    if math.isqrt(positions.shape[1]) ** 2 < positions.shape[1]:
+        prefix = prefix + positions[:, :prefix.shape[1]]
+        positions = positions[:, prefix.shape[1]:]
+    x = torch.cat([prefix.expand(len(x), -1, -1), x + dino_positions(positions, *grid)], dim=1)
     for i in range(backbone.count("blocks")):
-        block = backbone("blocks")(i)
-        x = x + attention(layer_norm(x, block("norm1"), BACKBONE_EPS), block("attn"), heads)
-        x = x + mlp(layer_norm(x, block("norm2"), BACKBONE_EPS), block("mlp"))
-    return x, grid
+        x = transformer_block(x, backbone("blocks")(i), config["num_heads"], BACKBONE_EPS)
+    vectors = layer_norm(x[:, 0], backbone("norm"), BACKBONE_EPS)
+    return vectors, x[:, prefix.shape[1]:].transpose(1, 2).unflatten(2, grid)
 
 
-def image_vectors(images, network, heads, head_configs, branches):
-    """The vector that stands for each image, (B, C), by branch: the class token after the base's norm,
-    and for a head the mean of its map, normed *after* the mean."""
-    tokens, (rows, columns) = vit(images, network("backbone"), heads)
-    vectors = {"base": layer_norm(tokens, network("backbone")("norm"), BACKBONE_EPS)[:, 0]}
-    map_in = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+BASES = {"vit": vit, "resnet": resnet}
+
+
+def image_vectors(images, network, backbone, head_configs, branches):
+    """The vector that stands for each image, (B, C), by branch: the base's own, and for a head the mean of
+    its map, normed *after* the mean. `backbone` and `head_configs` are sections of the configuration."""
+    vector, map_in = BASES[backbone["plugin"]](images, network("backbone"), backbone)
+    vectors = {"base": vector}
     maps = []
     for name, config in sorted(head_configs.items()):
         head = network("heads")(name)

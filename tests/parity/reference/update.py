@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from .layers import STATISTICS
+
 
 def cosine(base, last, step, total, warmup):
     """Linear from 0 to `base` over `warmup` steps (both ends included), then half a cosine to `last`."""
@@ -31,7 +33,8 @@ def clipped(gradient, limit):
 
 
 def updated(tensors, gradients, means, config, step, steps_per_epoch):
-    """All of `student.*`, `teacher.*` and `state.*` after the step."""
+    """All of `student.*`, `teacher.*` and `state.*` after the step. Running statistics are in `tensors` as
+    the forward passes left them, and the teacher's stay its own."""
     train = config["train"]
     lr, decay, momentum = rates(train, step, steps_per_epoch)
     frozen = step // steps_per_epoch < train["freeze_last_layer"]
@@ -50,7 +53,8 @@ def updated(tensors, gradients, means, config, step, steps_per_epoch):
     for name, value in tensors.items():
         if name.startswith("teacher."):
             student = after[name.replace("teacher.", "student.", 1)]
-            after[name] = momentum * value + (1 - momentum) * student
+            average = momentum * value + (1 - momentum) * student
+            after[name] = value if name.endswith(STATISTICS) else average
     keep = config["objective"].get("center_momentum", 0.9)
     for branch, mean in means.items():
         name = f"state.center.{branch}"

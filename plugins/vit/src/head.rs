@@ -1,0 +1,120 @@
+//! A stack of transformer blocks on the base's last map.
+
+use std::sync::Arc;
+
+use hssl_plugin_api::component::{FirstShortcut, Head, HeadInput, HeadSpec};
+use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::block::{Block, BlockConfig, Part};
+use crate::config::WeightInit;
+
+/// Options of the `vit` head.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Number of blocks.
+    #[serde(default = "three")]
+    pub depth: usize,
+    /// Attention heads; must divide the width. One for each 64 channels if not given.
+    pub num_heads: Option<usize>,
+    /// Hidden width of the MLP over the width.
+    #[serde(default = "four")]
+    pub mlp_ratio: f64,
+    /// Which shortcuts of block 0 are removed: around attention (`first`), around both parts, or none.
+    #[serde(default)]
+    pub first_shortcut: FirstShortcut,
+    /// Keep attention.
+    #[serde(default = "yes")]
+    pub token_mixer: bool,
+    /// Keep the MLP.
+    #[serde(default = "yes")]
+    pub mlp: bool,
+    /// First value of the layer scales; none by default, because without its shortcut a small one would
+    /// leave the branch numerically dead.
+    pub layer_scale: Option<f64>,
+    /// How weights start.
+    #[serde(default)]
+    pub weight_init: WeightInit,
+}
+
+fn three() -> usize {
+    3
+}
+fn four() -> f64 {
+    4.0
+}
+fn yes() -> bool {
+    true
+}
+
+impl Config {
+    /// Parts and sizes of block `i`, for maps of `width` channels.
+    fn block(&self, i: usize, width: usize) -> Result<BlockConfig> {
+        let heads = self.num_heads.unwrap_or((width / 64).max(1));
+        if heads == 0 || !width.is_multiple_of(heads) {
+            let how = if self.num_heads.is_some() { "" } else { " (one for each 64 channels)" };
+            refuse!(
+                "vit head: num_heads {heads}{how}; expected a number that divides the width {width}"
+            );
+        }
+        let hidden = (width as f64 * self.mlp_ratio) as usize;
+        if hidden == 0 {
+            refuse!("vit head: mlp_ratio {}; expected one above 0", self.mlp_ratio);
+        }
+        // The first shortcut is attention's, or the only one.
+        let first = Part::with_shortcut(self.first_shortcut.keeps_first(i));
+        let second = Part::with_shortcut(self.first_shortcut.keeps_second(i));
+        let (attention, mlp) = match (self.token_mixer, self.mlp) {
+            (true, true) => (first, second),
+            (true, false) => (first, Part::Absent),
+            (false, true) => (Part::Absent, first),
+            (false, false) => refuse!("vit head: token_mixer and mlp are both off; keep one"),
+        };
+        let (layer_scale, init) = (self.layer_scale, self.weight_init.linear());
+        Ok(BlockConfig { width, heads, hidden, layer_scale, init, attention, mlp })
+    }
+}
+
+/// Transformer blocks on a map's positions as tokens, without class token or positions of their own.
+pub struct VisionTransformerHead {
+    width: usize,
+    blocks: Vec<Arc<Block>>,
+}
+
+impl Head for VisionTransformerHead {
+    type Config = Config;
+
+    fn new(config: Config, input: &HeadInput, params: &Params<'_>) -> Result<Self> {
+        if config.depth == 0 {
+            refuse!("vit head: depth 0; expected at least 1");
+        }
+        let blocks = params.pp("blocks");
+        let block = |i: usize| {
+            let block = config.block(i, input.width)?;
+            Block::new(&block, &blocks.pp(i)).map(Arc::new)
+        };
+        let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
+        Ok(Self { width: input.width, blocks })
+    }
+
+    fn spec(&self) -> HeadSpec {
+        HeadSpec { width: self.width, blocks: self.blocks.len(), fixed_grid: false }
+    }
+
+    fn set_drop_path(&mut self, rates: &[f64]) {
+        for (block, rate) in self.blocks.iter_mut().zip(rates) {
+            Arc::make_mut(block).set_drop_path(*rate);
+        }
+    }
+
+    fn forward(&self, cx: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
+        let (b, h, w, c) = map.dims4()?;
+        let tokens = self.blocks.iter().try_fold(map.reshape((b, h * w, c))?, |x, block| {
+            let block = Arc::clone(block);
+            cx.block(&x, move |x| Ok(block.forward(x, false)?.0))
+        })?;
+        tokens.reshape((b, h, w, c))
+    }
+}

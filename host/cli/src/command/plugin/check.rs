@@ -20,11 +20,12 @@ use crate::style;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   hssl plugin check target/release/libmy_plugin.so
-  hssl plugin check libmy_plugin.so --only my_head --set depth=2")]
+  hssl plugin check libmy_plugin.so --only my_head --set depth=2
+  hssl plugin check libhssl_plugin_vit.so --only head:vit")]
 pub struct Check {
     /// The shared library
     file: PathBuf,
-    /// Components of this name only
+    /// Components of this name only; KIND:NAME if a backbone and a head share it
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// An option of the components; give --only as well if there are several
@@ -45,7 +46,7 @@ impl Check {
         let offers: Vec<_> = plugins.offers().map(|offer| (offer.kind, offer.name)).collect();
         let chosen: Vec<_> = offers
             .iter()
-            .filter(|(_, name)| self.only.as_deref().is_none_or(|only| only == *name))
+            .filter(|(kind, name)| self.wants(kind, name))
             .collect();
         if chosen.is_empty() {
             let names: Vec<_> =
@@ -71,6 +72,14 @@ impl Check {
         }
         session.say(&format!("{kept} promises kept, {broken} broken"));
         Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn wants(&self, kind: &str, name: &str) -> bool {
+        let Some(only) = &self.only else { return true };
+        match only.split_once(':') {
+            Some((of_kind, named)) => (of_kind, named) == (kind, name),
+            None => only == name,
+        }
     }
 }
 

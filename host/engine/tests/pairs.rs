@@ -1,0 +1,145 @@
+//! Every base with every head: nothing in the host knows them by name.
+
+mod support;
+
+use hssl_engine::component::{Kind, StepInfo};
+use hssl_engine::plugin::{Outcome, Registry, conformance};
+use hssl_engine::train::{BatchViews, Learner, Rates};
+use hssl_tensor::{Array, Device};
+
+use support::{configuration, registry};
+
+const PLUGINS: [&str; 8] =
+    ["vit", "swin", "convnext", "resnet", "resmlp", "poolformer", "pvt", "dino"];
+
+/// Small ones, with maps of 4 x 4 or 2 x 2 for images of 64 x 64.
+const BASES: [(&str, &str); 8] = [
+    ("vit", "patch_size = 16\nimg_size = 64\nembed_dim = 32\ndepth = 2\nnum_heads = 2"),
+    ("swin", "patch_size = 2\nimg_size = 64\nwindow_size = 4\nembed_dim = 8\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
+    ("convnext", "patch_size = 2\ndims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]"),
+    ("resnet", "arch = \"resnet18\"\nwidths = [8, 16, 24, 32]\ndepths = [1, 1, 1, 1]"),
+    ("resmlp", "patch_size = 16\nimg_size = 64\nembed_dim = 32\ndepth = 2\nlayer_scale = 0.1"),
+    ("poolformer", "dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]"),
+    ("pvt", "patch_size = 2\nimg_size = 64\nembed_dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
+    ("pvt_v2", "embed_dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
+];
+
+const HEADS: [&str; 7] = ["vit", "swin", "convnext", "resnet", "resmlp", "poolformer", "pvt"];
+
+/// DINO on a base, with the named heads.
+fn learner(base: (&str, &str), heads: &[&str], supervision: &str, plugins: &Registry) -> Learner {
+    let (name, options) = base;
+    let heads: String =
+        heads.iter().map(|head| format!("[heads.{head}]\nplugin = \"{head}\"\ndepth = 2\n")).collect();
+    let text = format!(
+        "[backbone]\nplugin = \"{name}\"\n{options}\n{heads}
+         [objective]\nplugin = \"dino\"\nout_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8
+         [hssl]\nsupervision = \"{supervision}\"
+         [data]\ntrain = \"generated:shapes?n=8&size=64\"
+         [views]\nglobal_crops_size = 64\nlocal_crops_number = 2\nlocal_crops_size = 32
+         [train]\nepochs = 2\nbatch_size = 2\ndrop_path = 0.1"
+    );
+    let config = configuration(&text, plugins);
+    Learner::build(&config, plugins, &Device::Cpu)
+        .unwrap_or_else(|error| panic!("{name} with {heads}: {error}"))
+}
+
+fn views(local: bool) -> BatchViews {
+    let noise = |shape: &[usize]| Array::randn(0f32, 1f32, shape, &Device::Cpu).unwrap();
+    BatchViews {
+        global: noise(&[2, 2, 3, 64, 64]),
+        local: local.then(|| noise(&[2, 2, 3, 32, 32])),
+        mask: None,
+    }
+}
+
+fn info(step: usize) -> StepInfo {
+    StepInfo { epoch: 1, epochs: 2, step, steps_per_epoch: 4, log: true }
+}
+
+/// Two steps; every trainable parameter gets a finite gradient in the first.
+#[track_caller]
+fn train(learner: &mut Learner, local: bool, what: &str) {
+    for step in 4..6 {
+        let outcome = learner
+            .forward(&views(local), &info(step), 0)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(outcome.total.scalar().unwrap().is_finite(), "{what}");
+        let gradients = learner.backward(&outcome, 1).unwrap();
+        if step == 4 {
+            let excused = learner.check_gradients(&gradients);
+            assert!(excused.unwrap_or_else(|error| panic!("{what}: {error}")).is_empty(), "{what}");
+        }
+        let rates = Rates { lr: 1e-3, weight_decay: 0.04, momentum_teacher: 0.99 };
+        learner.update(gradients, rates, &info(step)).unwrap();
+    }
+}
+
+/// ResMLP mixes a fixed number of positions.
+fn takes_local(base: &str) -> bool {
+    base != "resmlp"
+}
+
+#[test]
+fn every_base_trains_alone_and_with_every_head() {
+    let plugins = registry(&PLUGINS);
+    for base in BASES {
+        train(&mut learner(base, &[], "none", &plugins), takes_local(base.0), base.0);
+        for head in HEADS {
+            let what = format!("{} with {head}", base.0);
+            train(&mut learner(base, &[head], "hssl", &plugins), takes_local(base.0), &what);
+        }
+    }
+}
+
+#[test]
+fn every_head_is_a_candidate_beside_all_others() {
+    let plugins = registry(&PLUGINS);
+    let mut searching = learner(BASES[0], &HEADS, "search", &plugins);
+    assert_eq!(searching.edges.len(), 2 * HEADS.len());
+    train(&mut searching, true, "a search");
+    let images = hssl_tensor::Tensor::constant(views(false).global.get(0).unwrap());
+    let logits = searching
+        .logits(hssl_plugin_api::component::Role::Teacher, &images, &info(8))
+        .unwrap();
+    assert_eq!(logits.len(), 2 * HEADS.len(), "a projection of base and head for each pair");
+    // All of them joined (equation 10).
+    train(&mut learner(BASES[0], &HEADS, "hssl", &plugins), false, "all heads joined");
+}
+
+#[test]
+fn a_head_of_a_fixed_grid_sits_out_other_crops() {
+    let plugins = registry(&PLUGINS);
+    let mut with_head = learner(BASES[0], &["resmlp"], "hssl", &plugins);
+    let global = views(true);
+    let alone = BatchViews { local: None, ..global.clone() };
+    let part = |learner: &mut Learner, views: &BatchViews, name: &str| {
+        learner.forward(views, &info(4), 0).unwrap().parts[name].scalar().unwrap()
+    };
+    // The head's own term has no local crops in it; the base's has.
+    let own = "resmlp->resmlp";
+    assert_eq!(part(&mut with_head, &global, own), part(&mut with_head, &alone, own));
+    let base = "resmlp->base";
+    assert_ne!(part(&mut with_head, &global, base), part(&mut with_head, &alone, base));
+
+    // A base of a fixed grid takes no local crops at all, and says so.
+    let mut fixed = learner(BASES[4], &[], "none", &plugins);
+    let error = fixed.forward(&global, &info(4), 0).unwrap_err().to_string();
+    assert!(error.contains("resmlp") && error.contains("32"), "{error}");
+}
+
+#[test]
+fn every_base_and_head_keeps_the_interfaces_promises() {
+    let plugins = registry(&PLUGINS);
+    let check = |kind: Kind, name: &str, options: &str| {
+        let options: toml::Table = options.parse().unwrap();
+        let options = serde_json::to_value(options).unwrap();
+        let checks = conformance(&plugins, kind, name, options.as_object().unwrap())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let broken: Vec<_> =
+            checks.iter().filter(|check| matches!(check.outcome, Outcome::Broken(_))).collect();
+        assert!(broken.is_empty(), "{kind} {name}: {broken:#?}");
+    };
+    BASES.iter().for_each(|(name, options)| check(Kind::Backbone, name, options));
+    HEADS.iter().for_each(|name| check(Kind::Head, name, "depth = 2"));
+}

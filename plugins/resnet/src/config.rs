@@ -63,8 +63,8 @@ pub struct Config {
     pub block: Option<BlockKind>,
     /// Blocks of each stage.
     pub depths: Option<[usize; 4]>,
-    /// Channels of each stage's 3x3 convolutions (64, 128, 256, 512); a bottleneck's map has four times
-    /// as many. The stem has those of the first stage.
+    /// Channels of each stage's 3x3 convolutions (64, 128, 256, 512).
+    /// A bottleneck's map has four times as many; the stem has those of the first stage.
     pub widths: Option<[usize; 4]>,
     /// Start the last batch norm of each block at 0, so that blocks start as their shortcuts (MoCo v3
     /// does, DINO does not).

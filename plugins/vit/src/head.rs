@@ -61,7 +61,8 @@ impl Config {
         }
         let hidden = (width as f64 * self.mlp_ratio) as usize;
         if hidden == 0 {
-            refuse!("vit head: mlp_ratio {}; expected one above 0", self.mlp_ratio);
+            let ratio = self.mlp_ratio;
+            refuse!("vit head: mlp_ratio {ratio} of the width {width}; expected 1 channel or more");
         }
         // The first shortcut is attention's, or the only one.
         let first = Part::with_shortcut(self.first_shortcut.keeps_first(i));

@@ -1,6 +1,6 @@
 """Numbers of parameters, held against the published ones.
 
-They are read off a step's dump. Sizes do not depend on the crops, so these are small.
+They are read off a step's dump. Most sizes do not depend on the crops, so these are small.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ from safetensors import safe_open
 import bases
 from comparison import Report
 from program import Failed, hssl, toml, write_images
+from reference import heads
 
 # ViT-S/16 with a ConvNeXt head (kernel 7, no layer scale) and the head's own norm.
 WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
@@ -30,7 +31,7 @@ def count(names, prefixes):
     return total
 
 
-def shapes(backbone, heads, hssl_section, objective):
+def shapes(backbone, heads, hssl_section, objective, crop=32):
     """Names and shapes of a step's dump."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -41,7 +42,7 @@ def shapes(backbone, heads, hssl_section, objective):
             "objective": {"plugin": "dino", **objective},
             "hssl": hssl_section,
             "data": {"train": "imagefolder:images"},
-            "views": {"global_crops_size": 32, "local_crops_number": 0},
+            "views": {"global_crops_size": crop, "local_crops_number": 0},
             "train": {"batch_size": 2, "epochs": 1, "warmup_epochs": 0, "device": "cpu"},
         }
         (folder / "config.toml").write_text(toml(config))
@@ -54,15 +55,32 @@ def main(plugins=None):
     report = Report()
     small = {"out_dim": 64, "hidden_dim": 32, "bottleneck_dim": 16}
     for plugin in bases.names(plugins):
-        for name, (section, expected) in bases.module(plugin).COUNTS.items():
+        module = bases.module(plugin)
+        crop = getattr(module, "COUNT_CROP", 32)
+        for name, (section, expected) in module.COUNTS.items():
             try:
-                names = shapes({"plugin": plugin, **section}, {}, {"supervision": "none"}, small)
+                names = shapes({"plugin": plugin, **section}, {}, {"supervision": "none"}, small, crop)
                 report.equal(name, count(names, ["student.backbone."]), expected)
             except Failed as error:
                 report.failed(name, str(error))
+    for plugin in heads.names(plugins):
+        if expected := getattr(heads.module(plugin), "BLOCK", None):
+            one_block(plugin, expected, small, report)
     if plugins is None or "vit" in plugins:
         with_head(report)
     return report
+
+
+def one_block(plugin, expected, objective, report):
+    """A head of one block on a base of 384 channels, whose map has 14x14 positions."""
+    name = f"{plugin}: a block on 14x14x384"
+    base = {"plugin": "vit", "arch": "vit_small", "depth": 1, "patch_size": 4, "img_size": 56}
+    try:
+        aux = {"aux": {"plugin": plugin, "depth": 1}}
+        names = shapes(base, aux, {"supervision": "hssl"}, objective, crop=56)
+        report.equal(name, count(names, ["student.heads.aux.blocks."]), expected)
+    except Failed as error:
+        report.failed(name, str(error))
 
 
 def with_head(report):

@@ -1,9 +1,8 @@
 //! A stack of ConvNeXt blocks on the base's last map.
 
-use std::sync::Arc;
-
 use hssl_plugin_api::component::{FirstShortcut, Head, HeadInput, HeadSpec};
-use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
+use hssl_plugin_api::nn::Blocks;
+use hssl_plugin_api::{Context, Init, Params, Result, Tensor, refuse};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -52,7 +51,7 @@ fn ln_eps() -> f64 {
 /// ConvNeXt blocks at constant width and resolution.
 pub struct ConvNeXtHead {
     width: usize,
-    blocks: Vec<Arc<Block>>,
+    blocks: Blocks<Block>,
 }
 
 impl Head for ConvNeXtHead {
@@ -68,20 +67,21 @@ impl Head for ConvNeXtHead {
         if !config.token_mixer && !config.mlp {
             refuse!("convnext head: token_mixer and mlp are both off; keep one");
         }
-        let blocks = params.pp("blocks");
-        let block = |i: usize| {
+        let blocks = Blocks::new(config.depth, |i| {
+            let fan_in = Init::fan_in(config.kernel_size * config.kernel_size);
             let block = BlockConfig {
                 width: input.width,
                 kernel: config.kernel_size,
+                conv_init: (fan_in.clone(), fan_in),
                 ln_eps: config.ln_eps,
                 layer_scale: config.layer_scale,
                 shortcut: config.first_shortcut.keeps_first(i),
                 token_mixer: config.token_mixer,
                 mlp: config.mlp,
+                conv_mlp: false,
             };
-            Block::new(&block, &blocks.pp(i)).map(Arc::new)
-        };
-        let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
+            Block::new(block, &params.pp("blocks").pp(i))
+        })?;
         Ok(Self { width: input.width, blocks })
     }
 
@@ -90,15 +90,10 @@ impl Head for ConvNeXtHead {
     }
 
     fn set_drop_path(&mut self, rates: &[f64]) {
-        for (block, rate) in self.blocks.iter_mut().zip(rates) {
-            Arc::make_mut(block).set_drop_path(*rate);
-        }
+        self.blocks.set_drop_path(rates);
     }
 
     fn forward(&self, cx: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
-        self.blocks.iter().try_fold(map.clone(), |map, block| {
-            let block = Arc::clone(block);
-            cx.block(&map, move |map| block.forward(map))
-        })
+        self.blocks.forward(cx, map)
     }
 }

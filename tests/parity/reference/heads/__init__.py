@@ -2,6 +2,8 @@
 
 A module has `head(x, scope, config)`: a map (B, C, h, w), the head's tensors, its section of the
 configuration; and `CASES`: configuration sections under a name each, which `head_step` trains a step of.
+It may have `CHANGES`, what else a case changes in the configuration, and `BLOCK`, the number of parameters
+of one block on a map of 14x14 positions and 384 channels.
 """
 
 import importlib
@@ -20,3 +22,11 @@ def module(plugin):
 
 def head(plugin):
     return module(plugin).head
+
+
+def keeps(config, block, token_mixer=True):
+    """Whether a block keeps the shortcut around its token mixer, and the one around its MLP, which is the
+    first where there is no token mixer."""
+    removed = config.get("first_shortcut", "first") if block == 0 else "none"
+    first = removed == "none"
+    return first, removed != "both" if token_mixer else first

@@ -14,8 +14,8 @@ pub struct BlockConfig {
     pub conv_init: (Init, Init),
     /// Epsilon of the layer norm.
     pub ln_eps: f64,
-    /// First value of the layer scale, if there is one.
-    pub layer_scale: Option<f64>,
+    /// First value of the layer scale; 0: none.
+    pub layer_scale: f64,
     /// Whether the block keeps its shortcut.
     pub shortcut: bool,
     /// Whether the depthwise convolution is there.

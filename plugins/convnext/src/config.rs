@@ -103,8 +103,8 @@ pub struct Sizes {
     pub dims: Vec<usize>,
     /// Side of the depthwise kernels.
     pub kernel: usize,
-    /// First value of the layer scale, if there is one.
-    pub layer_scale: Option<f64>,
+    /// First value of the layer scale; 0: none.
+    pub layer_scale: f64,
     /// Whether the MLPs' weights are those of 1x1 convolutions.
     pub conv_mlp: bool,
     /// Epsilon of the layer norms.
@@ -120,7 +120,7 @@ impl Sizes {
             depths: config.depths.unwrap_or_else(|| depths.to_vec()),
             dims: config.dims.unwrap_or_else(|| (0..4).map(|i| width << i).collect()),
             kernel: config.kernel_size,
-            layer_scale: (config.layer_scale != 0.0).then_some(config.layer_scale),
+            layer_scale: config.layer_scale,
             conv_mlp: config.conv_mlp.unwrap_or(conv_mlp),
             ln_eps: config.ln_eps,
         };

@@ -27,9 +27,10 @@ pub struct Config {
     /// Keep the MLP (Table 17).
     #[serde(default = "yes")]
     pub mlp: bool,
-    /// First value of a layer scale; none by default, because without its shortcut a small one
-    /// would leave the branch numerically dead.
-    pub layer_scale: Option<f64>,
+    /// First value of a layer scale; 0, the default, leaves it out, because a small one would
+    /// keep a branch without its shortcut numerically dead.
+    #[serde(default)]
+    pub layer_scale: f64,
     /// Epsilon of the blocks' layer norms.
     #[serde(default = "ln_eps")]
     pub ln_eps: f64,

@@ -9,11 +9,13 @@ from reference import heads
 def main(plugins=None):
     report = Report()
     for plugin in heads.names(plugins):
-        for name, section in heads.module(plugin).CASES.items():
-            name = f"{plugin}: {name}"
+        module = heads.module(plugin)
+        for case, section in module.CASES.items():
+            name = f"{plugin}: {case}"
+            changes = getattr(module, "CHANGES", {}).get(case, {})
             try:
                 config = merged({**BASE, "heads": {}}, {"heads": {"aux": {"plugin": plugin, **section}}})
-                check(name, config, 5, report)
+                check(name, merged(config, changes), 5, report)
             except Failed as error:
                 report.failed(name, str(error))
     return report

@@ -71,4 +71,11 @@ impl FirstShortcut {
     pub fn keeps_second(self, block: usize) -> bool {
         block > 0 || self != Self::Both
     }
+
+    /// Whether block `block` keeps the shortcut around its token mixer, and the one around its MLP,
+    /// which is the first where there is no token mixer.
+    pub fn keeps(self, block: usize, token_mixer: bool) -> (bool, bool) {
+        let first = self.keeps_first(block);
+        (first, if token_mixer { self.keeps_second(block) } else { first })
+    }
 }

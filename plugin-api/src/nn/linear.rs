@@ -29,6 +29,8 @@ impl LinearInit {
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// Whether `weight` is kept as (O, I, 1, 1).
+    pointwise: bool,
 }
 
 impl Linear {
@@ -53,11 +55,24 @@ impl Linear {
         Ok(Self {
             weight: params.get("weight", &[outputs, inputs], weight)?,
             bias: bias.map(|init| params.get("bias", &[outputs], init)).transpose()?,
+            pointwise: false,
+        })
+    }
+
+    /// As [`Linear::new`] for networks that write the layer as a 1x1 convolution: `weight` (O, I, 1, 1).
+    pub fn pointwise(inputs: usize, outputs: usize, params: &Params<'_>) -> Result<Self> {
+        Ok(Self {
+            weight: params.get("weight", &[outputs, inputs, 1, 1], Init::TRUNC_002)?,
+            bias: Some(params.get("bias", &[outputs], Init::ZEROS)?),
+            pointwise: true,
         })
     }
 
     /// (.., I) to (.., O).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.pointwise {
+            return x.linear(&self.weight.flatten(1, 3)?, self.bias.as_ref());
+        }
         x.linear(&self.weight, self.bias.as_ref())
     }
 }

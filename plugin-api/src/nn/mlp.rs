@@ -30,6 +30,14 @@ impl Mlp {
         Ok(Self { fc1: linear("fc1", width, hidden)?, fc2: linear("fc2", hidden, width)? })
     }
 
+    /// As [`Mlp::new`], with weights kept as those of 1x1 convolutions.
+    pub fn pointwise(width: usize, hidden: usize, params: &Params<'_>) -> Result<Self> {
+        Ok(Self {
+            fc1: Linear::pointwise(width, hidden, &params.pp("fc1"))?,
+            fc2: Linear::pointwise(hidden, width, &params.pp("fc2"))?,
+        })
+    }
+
     /// (.., C) to (.., C).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.fc2.forward(&self.fc1.forward(x)?.gelu()?)

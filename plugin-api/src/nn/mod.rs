@@ -1,17 +1,23 @@
 //! Layers: parameters under PyTorch's names and a `forward`. Maps are channels-last (B, H, W, C).
 
 mod attention;
+mod blocks;
 mod conv;
 mod linear;
 mod mlp;
 mod norm;
 mod projection;
+mod pyramid;
+mod scale;
 mod shortcut;
 
 pub use attention::Attention;
+pub use blocks::{Block, Blocks};
 pub use conv::{Conv2d, ConvConfig};
 pub use linear::{Linear, LinearInit};
 pub use mlp::Mlp;
 pub use norm::{BatchNorm, GroupNorm, LayerNorm};
 pub use projection::WeightNormLinear;
+pub use pyramid::{Pyramid, PyramidOutput};
+pub use scale::LayerScale;
 pub use shortcut::{DropPath, Shortcut};

@@ -1,9 +1,8 @@
 //! A stack of ConvNeXt blocks on the base's last map.
 
-use std::sync::Arc;
-
 use hssl_plugin_api::component::{FirstShortcut, Head, HeadInput, HeadSpec};
-use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
+use hssl_plugin_api::nn::Blocks;
+use hssl_plugin_api::{Context, Init, Params, Result, Tensor, refuse};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -28,9 +27,10 @@ pub struct Config {
     /// Keep the MLP (Table 17).
     #[serde(default = "yes")]
     pub mlp: bool,
-    /// First value of a layer scale; none by default, because without its shortcut a small one
-    /// would leave the branch numerically dead.
-    pub layer_scale: Option<f64>,
+    /// First value of a layer scale; 0, the default, leaves it out, because a small one would
+    /// keep a branch without its shortcut numerically dead.
+    #[serde(default)]
+    pub layer_scale: f64,
     /// Epsilon of the blocks' layer norms.
     #[serde(default = "ln_eps")]
     pub ln_eps: f64,
@@ -52,7 +52,7 @@ fn ln_eps() -> f64 {
 /// ConvNeXt blocks at constant width and resolution.
 pub struct ConvNeXtHead {
     width: usize,
-    blocks: Vec<Arc<Block>>,
+    blocks: Blocks<Block>,
 }
 
 impl Head for ConvNeXtHead {
@@ -68,20 +68,21 @@ impl Head for ConvNeXtHead {
         if !config.token_mixer && !config.mlp {
             refuse!("convnext head: token_mixer and mlp are both off; keep one");
         }
-        let blocks = params.pp("blocks");
-        let block = |i: usize| {
+        let blocks = Blocks::new(config.depth, |i| {
+            let fan_in = Init::fan_in(config.kernel_size * config.kernel_size);
             let block = BlockConfig {
                 width: input.width,
                 kernel: config.kernel_size,
+                conv_init: (fan_in.clone(), fan_in),
                 ln_eps: config.ln_eps,
                 layer_scale: config.layer_scale,
                 shortcut: config.first_shortcut.keeps_first(i),
                 token_mixer: config.token_mixer,
                 mlp: config.mlp,
+                conv_mlp: false,
             };
-            Block::new(&block, &blocks.pp(i)).map(Arc::new)
-        };
-        let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
+            Block::new(block, &params.pp("blocks").pp(i))
+        })?;
         Ok(Self { width: input.width, blocks })
     }
 
@@ -90,15 +91,10 @@ impl Head for ConvNeXtHead {
     }
 
     fn set_drop_path(&mut self, rates: &[f64]) {
-        for (block, rate) in self.blocks.iter_mut().zip(rates) {
-            Arc::make_mut(block).set_drop_path(*rate);
-        }
+        self.blocks.set_drop_path(rates);
     }
 
     fn forward(&self, cx: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
-        self.blocks.iter().try_fold(map.clone(), |map, block| {
-            let block = Arc::clone(block);
-            cx.block(&map, move |map| block.forward(map))
-        })
+        self.blocks.forward(cx, map)
     }
 }

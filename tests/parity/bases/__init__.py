@@ -1,8 +1,9 @@
 """Base models, a module for each plugin.
 
 A module has `CASES`, a list of `Case`; `COUNTS`: configuration sections and the number of parameters
-that each must have, under a name each; and `EXPORT`: a section small enough to train a few steps of, and
-the function that makes the model whose `load_state_dict(strict=True)` must take what the run exports.
+that each must have, under a name each (counted on crops of `COUNT_CROP` pixels, where it is there); and
+`EXPORT`: a section small enough to train a few steps of, and the function that makes the model whose
+`load_state_dict(strict=True)` must take what the run exports.
 """
 
 import importlib

@@ -1,9 +1,10 @@
 """Auxiliary heads, a module for each plugin.
 
 A module has `head(x, scope, config)`: a map (B, C, h, w), the head's tensors, its section of the
-configuration; `CASES`: configuration sections under a name each, which `head_step` trains a step of; and,
-where numbers are published, `COUNTS`: the base's width, a section and the parameters that the blocks must
-have on a map of 14 x 14 positions, under a name each.
+configuration; `CASES`: configuration sections under a name each, which `head_step` trains a step of;
+perhaps `CHANGES`, what else a case changes in the configuration; and, where numbers are published,
+`COUNTS`: the base's width, a section and the parameters that the blocks must have on a map of 14 x 14
+positions, under a name each.
 """
 
 import importlib
@@ -22,3 +23,11 @@ def module(plugin):
 
 def head(plugin):
     return module(plugin).head
+
+
+def keeps(config, block, token_mixer=True):
+    """Whether a block keeps the shortcut around its token mixer, and the one around its MLP, which is the
+    first where there is no token mixer."""
+    removed = config.get("first_shortcut", "first") if block == 0 else "none"
+    first = removed == "none"
+    return first, removed != "both" if token_mixer else first

@@ -1,13 +1,14 @@
 //! Every base with every head: nothing in the host knows them by name.
 
-mod support;
+#[path = "support/composition.rs"]
+mod composition;
 
 use hssl_engine::component::{Kind, StepInfo};
 use hssl_engine::plugin::{Outcome, Registry, conformance};
 use hssl_engine::train::{BatchViews, Learner, Rates};
 use hssl_tensor::{Array, Device};
 
-use support::{configuration, registry};
+use composition::{configuration, registry};
 
 const PLUGINS: [&str; 8] =
     ["vit", "swin", "convnext", "resnet", "resmlp", "poolformer", "pvt", "dino"];
@@ -15,12 +16,18 @@ const PLUGINS: [&str; 8] =
 /// Small ones, with maps of 4 x 4 or 2 x 2 for images of 64 x 64.
 const BASES: [(&str, &str); 8] = [
     ("vit", "patch_size = 16\nimg_size = 64\nembed_dim = 32\ndepth = 2\nnum_heads = 2"),
-    ("swin", "patch_size = 2\nimg_size = 64\nwindow_size = 4\nembed_dim = 8\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
+    (
+        "swin",
+        "patch_size = 2\nimg_size = 64\nwindow_size = 4\nembed_dim = 8\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]",
+    ),
     ("convnext", "patch_size = 2\ndims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]"),
     ("resnet", "arch = \"resnet18\"\nwidths = [8, 16, 24, 32]\ndepths = [1, 1, 1, 1]"),
     ("resmlp", "patch_size = 16\nimg_size = 64\nembed_dim = 32\ndepth = 2\nlayer_scale = 0.1"),
     ("poolformer", "dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]"),
-    ("pvt", "patch_size = 2\nimg_size = 64\nembed_dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
+    (
+        "pvt",
+        "patch_size = 2\nimg_size = 64\nembed_dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]",
+    ),
     ("pvt_v2", "embed_dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
 ];
 
@@ -29,8 +36,10 @@ const HEADS: [&str; 7] = ["vit", "swin", "convnext", "resnet", "resmlp", "poolfo
 /// DINO on a base, with the named heads.
 fn learner(base: (&str, &str), heads: &[&str], supervision: &str, plugins: &Registry) -> Learner {
     let (name, options) = base;
-    let heads: String =
-        heads.iter().map(|head| format!("[heads.{head}]\nplugin = \"{head}\"\ndepth = 2\n")).collect();
+    let heads: String = heads
+        .iter()
+        .map(|head| format!("[heads.{head}]\nplugin = \"{head}\"\ndepth = 2\n"))
+        .collect();
     let text = format!(
         "[backbone]\nplugin = \"{name}\"\n{options}\n{heads}
          [objective]\nplugin = \"dino\"\nout_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8
@@ -45,7 +54,10 @@ fn learner(base: (&str, &str), heads: &[&str], supervision: &str, plugins: &Regi
 }
 
 fn views(local: bool) -> BatchViews {
-    let noise = |shape: &[usize]| Array::randn(0f32, 1f32, shape, &Device::Cpu).unwrap();
+    let noise = |shape: &[usize]| {
+        let values = (0..shape.iter().product()).map(|i: usize| (i as f32 * 78.233).sin() * 1.4);
+        Array::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
+    };
     BatchViews {
         global: noise(&[2, 2, 3, 64, 64]),
         local: local.then(|| noise(&[2, 2, 3, 32, 32])),
@@ -99,9 +111,8 @@ fn every_head_is_a_candidate_beside_all_others() {
     assert_eq!(searching.edges.len(), 2 * HEADS.len());
     train(&mut searching, true, "a search");
     let images = hssl_tensor::Tensor::constant(views(false).global.get(0).unwrap());
-    let logits = searching
-        .logits(hssl_plugin_api::component::Role::Teacher, &images, &info(8))
-        .unwrap();
+    let logits =
+        searching.logits(hssl_plugin_api::component::Role::Teacher, &images, &info(8)).unwrap();
     assert_eq!(logits.len(), 2 * HEADS.len(), "a projection of base and head for each pair");
     // All of them joined (equation 10).
     train(&mut learner(BASES[0], &HEADS, "hssl", &plugins), false, "all heads joined");

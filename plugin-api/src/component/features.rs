@@ -14,7 +14,8 @@ pub struct Features {
     pub pre_norm: Option<Tensor>,
     /// Attention of the last block (B, heads, N, N), if it was asked for.
     pub attention: Option<Tensor>,
-    /// Intermediate outputs that were asked for, first to last: image-level vectors (B, C).
+    /// Intermediate outputs that were asked for, first to last: image-level vectors (B, C), C being the
+    /// width of the stage that the block belongs to.
     pub layers: Vec<Tensor>,
     /// Stage outputs that were asked for, finest first: maps (B, H, W, C).
     pub stages: Vec<Tensor>,

@@ -8,7 +8,7 @@ fn the_list_names_every_component() {
     let text = desk.hssl("plugin list").good();
     text.says(&["backbone", "vit", "head", "convnext", "objective", "dino", "evaluator", "knn"]);
     let found = desk.hssl("plugin list --json").good().json();
-    assert_eq!(found["components"].as_array().unwrap().len(), 5, "{found}");
+    assert_eq!(found["components"].as_array().unwrap().len(), 7, "{found}");
 }
 
 #[test]

@@ -1,50 +1,19 @@
 //! Small runs in temporary folders.
 
-use std::error::Error;
+mod composition;
+
 use std::path::{Path, PathBuf};
 
 use hssl_datasets::Roots;
-use hssl_engine::component::{Edge, Kind};
-use hssl_engine::config::{self, Recipes, RunConfig, Supervision};
+use hssl_engine::component::Edge;
+use hssl_engine::config::{RunConfig, Supervision};
 use hssl_engine::events::Observer;
-use hssl_engine::plugin::{Registry, SearchPath};
+use hssl_engine::plugin::Registry;
 use hssl_engine::run::RunFolder;
 use hssl_engine::train::{Ending, Job, Learner, pretrain};
 use hssl_tensor::Device;
-use serde_json::Value;
 
-/// Plugins that Cargo built for these tests.
-pub fn registry(names: &[&str]) -> Registry {
-    let test = std::env::current_exe().unwrap();
-    let library = |name: &str| {
-        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-        test.with_file_name(format!("{prefix}hssl_plugin_{name}{suffix}"))
-    };
-    Registry::discover(&SearchPath::only(names.iter().map(|name| library(name))))
-}
-
-struct FromPlugins<'a>(&'a Registry);
-
-type Found = Result<Value, Box<dyn Error + Send + Sync>>;
-
-impl Recipes for FromPlugins<'_> {
-    fn recipe(&self, objective: &str) -> Found {
-        Ok(self.0.component(Kind::Objective, objective)?.manifest.recipe.clone())
-    }
-
-    fn schema(&self, kind: Kind, name: &str) -> Found {
-        Ok(self.0.component(kind, name)?.manifest.config.clone())
-    }
-}
-
-/// A complete configuration from TOML.
-pub fn configuration(text: &str, registry: &Registry) -> RunConfig {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    match config::from_toml(text, folder, &[], &FromPlugins(registry)) {
-        Ok(resolved) => resolved.config,
-        Err(error) => panic!("{error}"),
-    }
-}
+pub use composition::{configuration, registry};
 
 /// 32 images of 16 x 16, a ViT of two blocks, a ConvNeXt head, DINO; two epochs of four steps.
 const SMALL: &str = r#"

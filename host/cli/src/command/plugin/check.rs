@@ -44,10 +44,7 @@ impl Check {
             bail!("{}", refusal.error);
         }
         let offers: Vec<_> = plugins.offers().map(|offer| (offer.kind, offer.name)).collect();
-        let chosen: Vec<_> = offers
-            .iter()
-            .filter(|(kind, name)| self.wants(kind, name))
-            .collect();
+        let chosen: Vec<_> = offers.iter().filter(|(kind, name)| self.wants(kind, name)).collect();
         if chosen.is_empty() {
             let names: Vec<_> =
                 offers.iter().map(|(kind, name)| format!("{kind} {name}")).collect();

@@ -1,6 +1,7 @@
 //! Layers: parameters under PyTorch's names and a `forward`. Maps are channels-last (B, H, W, C).
 
 mod attention;
+mod batch_norm_mlp;
 mod conv;
 mod linear;
 mod mlp;
@@ -9,6 +10,7 @@ mod projection;
 mod shortcut;
 
 pub use attention::Attention;
+pub use batch_norm_mlp::{BatchNormMlp, BatchNormMlpConfig};
 pub use conv::{Conv2d, ConvConfig};
 pub use linear::{Linear, LinearInit};
 pub use mlp::Mlp;

@@ -19,6 +19,7 @@ CHECKS = {
     "parameter_counts": "numbers of parameters",
     "dino_step": "losses, gradients and updates of DINO and DINO+HSSL",
     "simclr_step": "the same of SimCLR and SimCLR+HSSL",
+    "byol_step": "the same of BYOL and BYOL+HSSL",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

@@ -171,7 +171,7 @@ impl JointEmbedding {
             let (targets, mirrored) = self.targets(edge, teacher.as_ref().unwrap_or(&student))?;
             let mirrored = mirrored && self.design.symmetric;
             let (term, found) =
-                self.term(&targets, &predictions[&edge.student_end()], mirrored, &loss)?;
+                self.term(&targets, of(&predictions, &edge.student_end())?, mirrored, &loss)?;
             if cx.info.log {
                 metrics.extend(found.into_iter().map(|(what, x)| (format!("{what}.{name}"), x)));
             }
@@ -237,9 +237,9 @@ impl JointEmbedding {
             Target::Student(TargetGradient::Always) => true,
             Target::Student(TargetGradient::Own) => own,
         };
-        let made = &embeddings[&edge.teacher_end()];
+        let made = of(embeddings, &edge.teacher_end())?;
         if tracked {
-            return Ok((made.clone(), own));
+            return Ok((made.to_vec(), own));
         }
         Ok((made.iter().map(Tensor::detach).collect::<Result<_>>()?, false))
     }
@@ -277,6 +277,13 @@ impl JointEmbedding {
         let value = |(name, mean): (&'static str, Mean)| Ok(mean.value()?.map(|x| (name, x)));
         let metrics = metrics.into_iter().filter_map(|entry| value(entry).transpose());
         Ok((term, metrics.collect::<Result<_>>()?))
+    }
+}
+
+fn of<'e>(embeddings: &'e Embeddings, end: &End) -> Result<&'e [Tensor]> {
+    match embeddings.get(end) {
+        Some(crops) => Ok(crops),
+        None => refuse!("{end} was not encoded: its head cannot take global crops of this size"),
     }
 }
 

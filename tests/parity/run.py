@@ -20,6 +20,7 @@ CHECKS = {
     "dino_step": "losses, gradients and updates of DINO and DINO+HSSL",
     "simclr_step": "the same of SimCLR and SimCLR+HSSL",
     "byol_step": "the same of BYOL and BYOL+HSSL",
+    "moco_step": "the same of MoCo v3 and MoCo v3+HSSL",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

@@ -21,6 +21,7 @@ CHECKS = {
     "simclr_step": "the same of SimCLR and SimCLR+HSSL",
     "byol_step": "the same of BYOL and BYOL+HSSL",
     "moco_step": "the same of MoCo v3 and MoCo v3+HSSL",
+    "vicreg_step": "the same of VICReg and VICReg+HSSL",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

@@ -22,6 +22,7 @@ CHECKS = {
     "byol_step": "the same of BYOL and BYOL+HSSL",
     "moco_step": "the same of MoCo v3 and MoCo v3+HSSL",
     "vicreg_step": "the same of VICReg and VICReg+HSSL",
+    "barlow_step": "the same of Barlow Twins and Barlow Twins+HSSL",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

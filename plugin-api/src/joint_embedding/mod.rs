@@ -5,6 +5,7 @@
 //! the papers with two global crops; local crops, which the papers do not have, predict and are no targets.
 
 mod contrast;
+mod pairs;
 mod projections;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +18,10 @@ use crate::component::{
 };
 use crate::nn::BatchNormMlpConfig;
 use crate::{DType, Result, Tensor};
+use pairs::mean_over_pairs;
 
 pub use contrast::info_nce;
+pub use pairs::{Pair, PairLoss};
 pub use projections::Projections;
 
 /// Whether a target that the student makes itself has a gradient.
@@ -67,26 +70,6 @@ pub struct Design {
     /// Whether the loss stays the same if target and prediction change places, so that two views which
     /// are each other's target need it once.
     pub symmetric: bool,
-}
-
-/// Two views of the images of a batch, along an edge.
-#[derive(Clone, Copy, Debug)]
-pub struct Pair<'a> {
-    /// Of a global crop, (B, D).
-    pub target: &'a Tensor,
-    /// Of another crop, (B, D).
-    pub prediction: &'a Tensor,
-    /// The target that the prediction's own crop makes, if it is a global one.
-    pub own_target: Option<&'a Tensor>,
-}
-
-/// What a method makes of a pair.
-#[derive(Debug)]
-pub struct PairLoss {
-    /// The scalar that is minimised.
-    pub loss: Tensor,
-    /// Scalars worth logging, by name.
-    pub metrics: Vec<(&'static str, Tensor)>,
 }
 
 /// Projections and predictors along a supervision graph.
@@ -143,23 +126,29 @@ impl JointEmbedding {
         views: &Views,
         loss: impl Fn(&Pair<'_>) -> Result<PairLoss>,
     ) -> Result<Loss> {
+        if views.global.dim(1)? < 2 {
+            refuse!(
+                "{} needs at least two images at a time, for its batch norms and to tell them apart: set \
+                 train.batch_size = 2 or more",
+                self.design.method
+            );
+        }
         let target_ends: BTreeSet<End> = self.edges.iter().map(Edge::teacher_end).collect();
         let student_ends: BTreeSet<End> = self.edges.iter().map(Edge::student_end).collect();
+        let by_teacher = |projections: &Projections| {
+            self.embed(cx, cx.teacher(), projections, &target_ends, &views.global)
+        };
+        let by_student = |ends: &BTreeSet<End>, crops: &Tensor| {
+            self.embed(cx, cx.student(), &self.student, ends, crops)
+        };
+        let teacher = self.teacher.as_ref().map(by_teacher).transpose()?;
+        let student = match teacher {
+            Some(_) => by_student(&student_ends, &views.global)?,
+            None => by_student(&(&student_ends | &target_ends), &views.global)?,
+        };
+        let local = views.local.as_ref().map(|crops| by_student(&student_ends, crops));
+        let local = local.transpose()?.unwrap_or_default();
         let mut metrics = BTreeMap::new();
-        let teacher = match &self.teacher {
-            Some(projections) => {
-                let network = cx.teacher();
-                Some(self.embed(cx, network, projections, &target_ends, &views.global)?)
-            }
-            None => None,
-        };
-        let ends =
-            if teacher.is_some() { student_ends.clone() } else { &student_ends | &target_ends };
-        let student = self.embed(cx, cx.student(), &self.student, &ends, &views.global)?;
-        let local = match &views.local {
-            Some(crops) => self.embed(cx, cx.student(), &self.student, &student_ends, crops)?,
-            None => Embeddings::new(),
-        };
         if cx.info.log {
             spread("std", &student, &mut metrics)?;
             teacher.iter().try_for_each(|made| spread("target_std", made, &mut metrics))?;
@@ -170,8 +159,15 @@ impl JointEmbedding {
             let name = format!("{}->{}", edge.teacher, edge.student);
             let (targets, mirrored) = self.targets(edge, teacher.as_ref().unwrap_or(&student))?;
             let mirrored = mirrored && self.design.symmetric;
-            let (term, found) =
-                self.term(&targets, of(&predictions, &edge.student_end())?, mirrored, &loss)?;
+            let predictions = of(&predictions, &edge.student_end())?;
+            let Some((term, found)) = mean_over_pairs(&targets, predictions, mirrored, &loss)?
+            else {
+                refuse!(
+                    "{} compares views of an image, and one global crop alone makes no pair of them: set \
+                     views.global_crops_number = 2",
+                    self.design.method
+                );
+            };
             if cx.info.log {
                 metrics.extend(found.into_iter().map(|(what, x)| (format!("{what}.{name}"), x)));
             }
@@ -243,70 +239,12 @@ impl JointEmbedding {
         }
         Ok((made.iter().map(Tensor::detach).collect::<Result<_>>()?, false))
     }
-
-    /// Mean over the pairs (global crop q, crop v), q != v; and the metrics' means.
-    fn term(
-        &self,
-        targets: &[Tensor],
-        predictions: &[Tensor],
-        mirrored: bool,
-        loss: impl Fn(&Pair<'_>) -> Result<PairLoss>,
-    ) -> Result<(Tensor, BTreeMap<&'static str, Tensor>)> {
-        let mut mean = Mean::default();
-        let mut metrics: BTreeMap<&str, Mean> = BTreeMap::new();
-        for (q, target) in targets.iter().enumerate() {
-            for (v, prediction) in predictions.iter().enumerate().filter(|(v, _)| *v != q) {
-                if mirrored && v < q {
-                    continue;
-                }
-                let made = loss(&Pair { target, prediction, own_target: targets.get(v) })?;
-                let share = if mirrored && v < targets.len() { 2.0 } else { 1.0 };
-                mean.add(&made.loss, share)?;
-                for (name, value) in made.metrics {
-                    metrics.entry(name).or_default().add(&value.detach()?, share)?;
-                }
-            }
-        }
-        let Some(term) = mean.value()? else {
-            refuse!(
-                "{} compares views of an image, and one global crop alone makes no pair of them: set \
-                 views.global_crops_number = 2",
-                self.design.method
-            );
-        };
-        let value = |(name, mean): (&'static str, Mean)| Ok(mean.value()?.map(|x| (name, x)));
-        let metrics = metrics.into_iter().filter_map(|entry| value(entry).transpose());
-        Ok((term, metrics.collect::<Result<_>>()?))
-    }
 }
 
 fn of<'e>(embeddings: &'e Embeddings, end: &End) -> Result<&'e [Tensor]> {
     match embeddings.get(end) {
         Some(crops) => Ok(crops),
         None => refuse!("{end} was not encoded: its head cannot take global crops of this size"),
-    }
-}
-
-/// A weighted mean of scalars.
-#[derive(Default)]
-struct Mean {
-    sum: Option<Tensor>,
-    weights: f64,
-}
-
-impl Mean {
-    fn add(&mut self, value: &Tensor, weight: f64) -> Result<()> {
-        let value = value.scale(weight)?;
-        self.sum = Some(match &self.sum {
-            Some(sum) => sum.add(&value)?,
-            None => value,
-        });
-        self.weights += weight;
-        Ok(())
-    }
-
-    fn value(&self) -> Result<Option<Tensor>> {
-        self.sum.as_ref().map(|sum| sum.scale(1.0 / self.weights)).transpose()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod component;
 mod context;
 #[doc(hidden)]
 pub mod export;
+pub mod joint_embedding;
 pub mod nn;
 pub mod params;
 mod tensor;

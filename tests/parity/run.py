@@ -18,6 +18,11 @@ CHECKS = {
     "base_embed": "weights and features of every base, and what runs export",
     "parameter_counts": "numbers of parameters",
     "dino_step": "losses, gradients and updates of DINO and DINO+HSSL",
+    "simclr_step": "the same of SimCLR and SimCLR+HSSL",
+    "byol_step": "the same of BYOL and BYOL+HSSL",
+    "moco_step": "the same of MoCo v3 and MoCo v3+HSSL",
+    "vicreg_step": "the same of VICReg and VICReg+HSSL",
+    "barlow_step": "the same of Barlow Twins and Barlow Twins+HSSL",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

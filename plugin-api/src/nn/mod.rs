@@ -1,6 +1,7 @@
 //! Layers: parameters under PyTorch's names and a `forward`. Maps are channels-last (B, H, W, C).
 
 mod attention;
+mod batch_norm_mlp;
 mod blocks;
 mod conv;
 mod linear;
@@ -12,6 +13,7 @@ mod scale;
 mod shortcut;
 
 pub use attention::Attention;
+pub use batch_norm_mlp::{BatchNormMlp, BatchNormMlpConfig};
 pub use blocks::{Block, Blocks};
 pub use conv::{Conv2d, ConvConfig};
 pub use linear::{Linear, LinearInit};

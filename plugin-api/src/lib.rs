@@ -17,6 +17,7 @@ mod context;
 pub mod export;
 pub mod nn;
 pub mod params;
+pub mod self_distillation;
 mod tensor;
 pub mod wire;
 

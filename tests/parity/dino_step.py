@@ -1,28 +1,15 @@
-"""One training step of `hssl step`, computed again in PyTorch.
-
-A first dump gives names, shapes and augmented views. Every parameter and centre is then moved off its
-first value (zero biases and a teacher equal to the student would hide mistakes), and a second step,
-from that file, is what is compared: losses, every gradient, and how far the step moves everything.
-"""
-
-import copy
-import tempfile
-from pathlib import Path
+"""One training step of DINO and DINO+HSSL, computed again in PyTorch."""
 
 import torch
-from safetensors.torch import load_file, save_file
 
+import one_step
 from comparison import Report
-from program import Failed, hssl, toml, write_images
+from one_step import VIT, merged
+from program import Failed
 from reference import dino
-from reference.update import updated
-
-LOSS, GRADIENT, UPDATE = 1e-5, 1e-4, 1e-3
-IMAGES, BATCH = 12, 3
 
 BASE = {
-    "backbone": {"plugin": "vit", "arch": "vit_tiny", "embed_dim": 48, "depth": 3, "num_heads": 3,
-                 "patch_size": 4, "img_size": 32},
+    "backbone": VIT,
     "heads": {"aux": {"plugin": "convnext", "depth": 3}},
     "objective": {"plugin": "dino", "out_dim": 40, "hidden_dim": 56, "bottleneck_dim": 24,
                   "warmup_teacher_temp": 0.04, "teacher_temp": 0.07,
@@ -31,14 +18,13 @@ BASE = {
     "data": {"train": "imagefolder:images"},
     "views": {"global_crops_number": 2, "global_crops_size": 32, "global_crops_scale": [0.4, 1.0],
               "local_crops_number": 3, "local_crops_size": 16, "local_crops_scale": [0.05, 0.4]},
-    "train": {"epochs": 5, "batch_size": BATCH, "lr": 0.5, "min_lr": 1e-6, "warmup_epochs": 1,
+    "train": {"epochs": 5, "batch_size": 3, "lr": 0.5, "min_lr": 1e-6, "warmup_epochs": 1,
               "weight_decay": 0.04, "weight_decay_end": 0.4, "clip_grad": 0.3,
               "freeze_last_layer": 1, "momentum_teacher": 0.9, "momentum_teacher_end": 1.0,
               "drop_path": 0.0, "device": "cpu", "threads": 2},
 }
 
-# What differs from BASE, and which optimizer step it is: IMAGES / BATCH of them make an epoch, or one if
-# the views too come from the file, since then no data are opened.
+# What differs from BASE, and which optimizer step it is.
 VIEWS_GIVEN = "hssl, views from the file"
 CASES = {
     "dino": ({"hssl": {"supervision": "none"}}, 2),
@@ -70,85 +56,8 @@ CASES = {
 }
 
 
-def merged(base, changes):
-    result = copy.deepcopy(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
-    return result
-
-
-def moved(tensors, norm_last_layer):
-    """Parameters and centres away from their first values, and other views."""
-    random = torch.Generator().manual_seed(3)
-    changed = {}
-    for name, value in tensors.items():
-        noise = torch.randn(value.shape, generator=random)
-        if name.startswith(("student.", "teacher.")):
-            if name.endswith("weight_g"):
-                changed[name] = value if norm_last_layer else value * (1 + 0.3 * noise.tanh())
-            else:
-                changed[name] = value + 0.1 * noise
-        elif name.startswith("state."):
-            changed[name] = 0.1 * noise
-        elif name.startswith("input."):
-            changed[name] = noise
-    return changed
-
-
-def reference_step(tensors, config, epoch):
-    """Losses, gradients by name and the teacher's mean logits, all in f64."""
-    tensors = {name: value.double() for name, value in tensors.items()}
-    frozen_norms = config["objective"].get("norm_last_layer", True)
-    trained = {
-        name.removeprefix("student."): value.requires_grad_()
-        for name, value in tensors.items()
-        if name.startswith("student.") and not (frozen_norms and name.endswith("weight_g"))
-    }
-    total, parts, means = dino.loss(tensors, config, epoch)
-    gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
-    gradients = {name: g for name, g in zip(trained, gradients) if g is not None}
-    losses = {"total": total, **parts}
-    return {name: loss.detach() for name, loss in losses.items()}, gradients, means
-
-
-def part(tensors, prefix):
-    """The tensors below a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
 def check(name, config, step, report):
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        write_images(folder / "images", [(40, 40)] * IMAGES)
-        (folder / "config.toml").write_text(toml(config))
-        first, given, dumped = (folder / f"{n}.safetensors" for n in ("first", "given", "dumped"))
-        hssl("step", folder / "config.toml", "--at", step, "--dump", first)
-        norms = config["objective"].get("norm_last_layer", True)
-        first_dump = load_file(first)
-        given_tensors = moved(first_dump, norms)
-        if name != VIEWS_GIVEN:
-            views = part(first_dump, "input.")
-            given_tensors |= {f"input.{key}": value for key, value in views.items()}
-        sent = {k: v for k, v in given_tensors.items()
-                if name == VIEWS_GIVEN or not k.startswith("input.")}
-        save_file(sent, given)
-        hssl("step", folder / "config.toml", "--at", step, "--load", given, "--dump", dumped)
-        given, dumped = given_tensors, load_file(dumped)
-
-    unlike = [key for key in given if key not in dumped or not torch.equal(dumped[key], given[key])]
-    report.equal(f"{name}: what the step starts from", unlike, [])
-    epoch_steps = 1 if name == VIEWS_GIVEN else IMAGES // BATCH
-    losses, gradients, means = reference_step(given, config, step // epoch_steps)
-    report.all_close(f"{name}: losses", part(dumped, "loss."), losses, LOSS)
-    found = part(dumped, "grad.")
-    report.all_close(f"{name}: gradients", found, gradients, GRADIENT)
-    # From the dumped gradients: AdamW's first step is nearly the gradient's sign, which rounding may
-    # turn where a gradient is zero in theory (the bias of attention's keys).
-    doubled = {key: value.double() for key, value in given.items()}
-    found = {key: value.double() for key, value in found.items()}
-    after = updated(doubled, found, means, config, step, epoch_steps)
-    report.changes_close(f"{name}: what the step moves", given, part(dumped, "updated."), after, UPDATE)
+    one_step.check(name, config, step, report, dino, views_given=name == VIEWS_GIVEN)
 
 
 def check_golden(report):

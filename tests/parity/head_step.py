@@ -1,7 +1,8 @@
 """One training step of DINO+HSSL with each kind of auxiliary head, computed again in PyTorch."""
 
 from comparison import Report
-from dino_step import BASE, check, merged
+from dino_step import BASE, check
+from one_step import merged
 from program import Failed
 from reference import heads
 

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
-from dino_step import reference_step
+from one_step import reference_step
+from reference import dino
 from reference.update import updated
 
 FOLDER = Path(__file__).parent / "fixtures"
@@ -112,9 +113,9 @@ def write_step():
     centre = "state.center.aux"
     given[centre] = 0.1 * noise(1, config["objective"]["out_dim"])
 
-    losses, gradients, means = reference_step(given, config, STEP // STEPS_PER_EPOCH)
+    losses, gradients, buffers = reference_step(given, config, STEP // STEPS_PER_EPOCH, dino)
     doubled = {name: value.double() for name, value in given.items()}
-    after = updated(doubled, gradients, means, config, STEP, STEPS_PER_EPOCH)
+    after = updated(doubled, gradients, buffers, config, STEP, STEPS_PER_EPOCH)
     tensors = dict(given)
     tensors |= {f"loss.{name}": value for name, value in losses.items()}
     tensors |= {f"grad.{name}": value for name, value in gradients.items()}

@@ -18,6 +18,7 @@ CHECKS = {
     "base_embed": "weights and features of every base, and what runs export",
     "parameter_counts": "numbers of parameters",
     "dino_step": "losses, gradients and updates of DINO and DINO+HSSL",
+    "ibot_step": "the same of iBOT and AttMask",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

@@ -36,13 +36,13 @@ def teacher_temperature(objective, epoch):
     return ramp[epoch] if epoch < epochs else final
 
 
-def logits(vectors, branch, objective, hssl):
+def logits(vectors, branch, objective, hssl, last_layer="last_layer"):
     """lin, GELU, lin, GELU, lin; unit length; prototypes g v / |v|."""
     layers = objective("mlp")("shared" if hssl.get("share_mlp", False) else branch)
     x = F.gelu(linear(vectors, layers(0)))
     x = linear(F.gelu(linear(x, layers(2))), layers(4))
     x = x / x.norm(dim=-1, keepdim=True)
-    last = objective("last_layer")
+    last = objective(last_layer)
     if not hssl.get("share_last_layer", True):
         last = last(branch)
     v = last["weight_v"]
@@ -58,6 +58,12 @@ def encode(crops, network, config, branches):
         vectors[branch], branch, network("objective"), config["hssl"]
     ).unflatten(0, crops.shape[:2])
     return {branch: project(branch) for branch in branches}
+
+
+def trained(name, config):
+    """Prototypes of a fixed norm have only a direction to learn."""
+    frozen_norms = config["objective"].get("norm_last_layer", True)
+    return not (frozen_norms and name.endswith("weight_g"))
 
 
 def assignment(rows, centre, temperature):
@@ -90,7 +96,7 @@ def term(assignments, predictions):
 
 
 def loss(tensors, config, epoch):
-    """Total, the edges' terms, and the teacher's mean logits by branch."""
+    """Total, the edges' terms, and the moved centres."""
     graph = edges(config["hssl"], sorted(config.get("heads", {})))
     objective = config["objective"]
     sharp, soft = teacher_temperature(objective, epoch), objective.get("student_temp", 0.1)
@@ -119,8 +125,10 @@ def loss(tensors, config, epoch):
     weights = sum(weight for *_, weight in graph)
     share = weights if config["hssl"].get("branch_reduction", "mean") == "mean" else 1.0
     total = sum(parts[f"{a}->{b}"] * weight / share for a, b, weight in graph)
-    # What moves the centres, where there are any.
-    means = {} if spread else {
-        branch: rows.flatten(0, 1).mean(0, keepdim=True) for branch, rows in targets.items()
+    keep = objective.get("center_momentum", 0.9)
+    centres = {} if spread else {
+        f"state.center.{branch}": keep * tensors[f"state.center.{branch}"]
+        + (1 - keep) * rows.flatten(0, 1).mean(0, keepdim=True)
+        for branch, rows in targets.items()
     }
-    return total, parts, means
+    return total, parts, centres

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from . import heads as heads_of
-from .layers import attention, layer_norm, linear, mlp
+from .layers import attention, attention_weights, layer_norm, linear, mlp
 
 BACKBONE_EPS = 1e-6
 HEAD_NORM_EPS = 1e-6
@@ -50,35 +50,60 @@ def dino_positions(pos_embed, rows, columns):
     return torch.cat([pos_embed[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
 
 
-def vit(images, backbone, heads):
-    """Images (B, 3, H, W) to tokens (B, 1 + h w, C) before the final norm, and the grid (h, w)."""
+def vit(images, backbone, heads, mask=None, depth=None):
+    """Images (B, 3, H, W) to tokens (B, 1 + h w, C) before the final norm, and the grid (h, w). A learned
+    vector replaces what `mask` (B, h w) hides. `depth`: only the first blocks."""
     kernel = backbone["patch_embed.proj.weight"]
     x = F.conv2d(images, kernel, backbone["patch_embed.proj.bias"], stride=kernel.shape[-1])
     grid = x.shape[-2:]
     x = x.flatten(2).transpose(1, 2)
+    if mask is not None:
+        x = torch.where(mask[..., None] != 0, backbone["masked_embed"], x)
     x = torch.cat([backbone["cls_token"].expand(len(x), -1, -1), x], dim=1)
     x = x + dino_positions(backbone["pos_embed"], *grid)
-    for i in range(backbone.count("blocks")):
+    for i in range(backbone.count("blocks") if depth is None else depth):
         block = backbone("blocks")(i)
         x = x + attention(layer_norm(x, block("norm1"), BACKBONE_EPS), block("attn"), heads)
         x = x + mlp(layer_norm(x, block("norm2"), BACKBONE_EPS), block("mlp"))
     return x, grid
 
 
-def image_vectors(images, network, heads, head_configs, branches):
-    """The vector that stands for each image, (B, C), by branch: the class token after the base's norm,
-    and for a head the mean of its map, normed *after* the mean."""
-    tokens, (rows, columns) = vit(images, network("backbone"), heads)
-    vectors = {"base": layer_norm(tokens, network("backbone")("norm"), BACKBONE_EPS)[:, 0]}
+def class_attention(images, backbone, heads):
+    """How much the last block's class token attends to each patch, (B, h w): the mean over its heads."""
+    last = backbone.count("blocks") - 1
+    tokens, _ = vit(images, backbone, heads, depth=last)
+    block = backbone("blocks")(last)
+    weights, _ = attention_weights(
+        layer_norm(tokens, block("norm1"), BACKBONE_EPS), block("attn"), heads)
+    return weights[:, :, 0, 1:].mean(1)
+
+
+def features(images, network, heads, head_configs, branches, mask=None):
+    """The vector that stands for each image, (B, C), and its patches, (B, h w, C), by branch. The base
+    has its class token and its other tokens, after its norm; a head the mean of its map, normed *after*
+    the mean, and the normed map."""
+    tokens, (rows, columns) = vit(images, network("backbone"), heads, mask)
+    normed = layer_norm(tokens, network("backbone")("norm"), BACKBONE_EPS)
+    found = {"base": (normed[:, 0], normed[:, 1:])}
     map_in = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+
+    def ends_with(map_out, norm):
+        patches = map_out.flatten(2).transpose(1, 2)
+        return tuple(layer_norm(x, norm, HEAD_NORM_EPS) for x in (patches.mean(1), patches))
+
     maps = []
     for name, config in sorted(head_configs.items()):
         head = network("heads")(name)
         map_out = heads_of.head(config["plugin"])(map_in, head, config)
         maps.append(map_out)
         if name in branches:
-            vectors[name] = layer_norm(map_out.mean((2, 3)), head("norm"), HEAD_NORM_EPS)
+            found[name] = ends_with(map_out, head("norm"))
     if "heads" in branches:
-        mean = torch.cat(maps, dim=1).mean((2, 3))
-        vectors["heads"] = layer_norm(mean, network("heads")("norm"), HEAD_NORM_EPS)
-    return {branch: vectors[branch] for branch in branches}
+        found["heads"] = ends_with(torch.cat(maps, dim=1), network("heads")("norm"))
+    return {branch: found[branch] for branch in branches}
+
+
+def image_vectors(images, network, heads, head_configs, branches):
+    """The vector that stands for each image, (B, C), by branch."""
+    found = features(images, network, heads, head_configs, branches)
+    return {branch: vector for branch, (vector, _) in found.items()}

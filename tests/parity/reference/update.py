@@ -1,4 +1,4 @@
-"""What follows the gradients: clip, freeze, AdamW, the teacher's and the centres' averages."""
+"""What follows the gradients: clip, freeze, AdamW, the teacher's average."""
 
 import math
 
@@ -30,8 +30,9 @@ def clipped(gradient, limit):
     return gradient * factor if limit > 0 and factor < 1 else gradient
 
 
-def updated(tensors, gradients, means, config, step, steps_per_epoch):
-    """All of `student.*`, `teacher.*` and `state.*` after the step."""
+def updated(tensors, gradients, buffers, config, step, steps_per_epoch):
+    """All of `student.*`, `teacher.*` and `state.*` after the step; `buffers` are those that the forward
+    pass or the objective has moved. The teacher has running statistics of its own."""
     train = config["train"]
     lr, decay, momentum = rates(train, step, steps_per_epoch)
     frozen = step // steps_per_epoch < train["freeze_last_layer"]
@@ -50,9 +51,6 @@ def updated(tensors, gradients, means, config, step, steps_per_epoch):
     for name, value in tensors.items():
         if name.startswith("teacher."):
             student = after[name.replace("teacher.", "student.", 1)]
-            after[name] = momentum * value + (1 - momentum) * student
-    keep = config["objective"].get("center_momentum", 0.9)
-    for branch, mean in means.items():
-        name = f"state.center.{branch}"
-        after[name] = keep * tensors[name] + (1 - keep) * mean
-    return after
+            running = name.endswith(("running_mean", "running_var"))
+            after[name] = value if running else momentum * value + (1 - momentum) * student
+    return after | buffers

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::edges::PatchEdges;
 use crate::masks::Masking;
 
-/// Options of a masked objective; those of `M` say how it masks. Defaults are those of the published
-/// runs with ViT-S/16.
+/// Options of the `ibot` and `attmask` objectives. Defaults are those of the published runs with
+/// ViT-S/16.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "M: DeserializeOwned")]
 pub struct Config<M> {

@@ -30,13 +30,15 @@ pub struct MaskedDistillation<M> {
     patch_centres: BTreeMap<End, Centre>,
 }
 
-/// What the edges of one level end at.
+/// Targets or predictions, by projection.
 struct AtLevels<T> {
+    /// Of all crops.
     images: BTreeMap<End, T>,
+    /// Of the hidden patches, (n, K).
     patches: BTreeMap<End, Tensor>,
 }
 
-/// The global crops of a step.
+/// The global crops of a step, and what of them is hidden.
 struct GlobalCrops<'a> {
     /// (G * B, 3, H, W).
     images: Tensor,

@@ -55,12 +55,8 @@ pub fn check_ratio(objective: &str, ratio: f64, variation: f64) -> Result<()> {
 
 impl RandomMasks {
     fn ratio(&self, draws: &mut Draws<'_>) -> Result<f64> {
-        let candidates = self.pred_ratio.iter().zip(&self.pred_ratio_var);
-        let (ratio, variation) = match self.pred_ratio.len() {
-            0 | 1 => candidates.last(),
-            several => candidates.skip(draws.below(several)?).next(),
-        }
-        .unwrap_or((&0.0, &0.0));
+        let chosen = draws.below(self.pred_ratio.len())?;
+        let (ratio, variation) = (self.pred_ratio[chosen], self.pred_ratio_var[chosen]);
         draws.between(ratio - variation, ratio + variation)
     }
 

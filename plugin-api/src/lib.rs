@@ -18,6 +18,7 @@ pub mod export;
 pub mod joint_embedding;
 pub mod nn;
 pub mod params;
+pub mod self_distillation;
 mod tensor;
 pub mod wire;
 

@@ -18,6 +18,7 @@ CHECKS = {
     "base_embed": "weights and features of every base, and what runs export",
     "parameter_counts": "numbers of parameters",
     "dino_step": "losses, gradients and updates of DINO and DINO+HSSL",
+    "ibot_step": "the same of iBOT and AttMask",
     "simclr_step": "the same of SimCLR and SimCLR+HSSL",
     "byol_step": "the same of BYOL and BYOL+HSSL",
     "moco_step": "the same of MoCo v3 and MoCo v3+HSSL",

@@ -1,11 +1,11 @@
 //! How the teacher's outputs become targets without any one prototype winning always.
 
 use hssl_plugin_api::component::{End, StepContext};
+use hssl_plugin_api::self_distillation::Centre;
 use hssl_plugin_api::{Context, Params, Result, Tensor};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::centre::Centre;
 use crate::objective::Config;
 use crate::sinkhorn::sinkhorn_knopp;
 
@@ -33,7 +33,8 @@ impl Assignment {
     pub fn new(end: &End, config: &Config, state: &Params<'_>) -> Result<Self> {
         Ok(match config.centering {
             Centering::Mean => {
-                Self::Mean(Centre::new(end, config.out_dim, config.center_momentum, state)?)
+                let (outputs, momentum) = (config.out_dim, config.center_momentum);
+                Self::Mean(Centre::new("center", end, outputs, momentum, state)?)
             }
             Centering::SinkhornKnopp => Self::SinkhornKnopp,
         })

@@ -1,9 +1,7 @@
 //! DINO: self-distillation with no labels (Caron et al., 2021), written against the supervision graph.
 
 mod assignment;
-mod centre;
 mod objective;
-mod projection;
 mod recipe;
 mod sinkhorn;
 

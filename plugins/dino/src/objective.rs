@@ -6,14 +6,16 @@ use hssl_plugin_api::component::{
     Edge, End, Level, Loss, Objective, ObjectiveSetup, ProjectedLogits, Reduction, Role,
     StepContext, Views, reduce_edges,
 };
+use hssl_plugin_api::self_distillation::{
+    CropLogits, ProjectionConfig, Projections, TeacherTemperature, assignment_entropies,
+    branches_of, cross_view_loss,
+};
 use hssl_plugin_api::serde_json::Value;
 use hssl_plugin_api::{Result, Tensor, refuse};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::assignment::{Assignment, Centering};
-use crate::centre::Centre;
-use crate::projection::Projections;
 use crate::recipe::recipe;
 
 /// Options of the `dino` objective.
@@ -97,14 +99,23 @@ impl Config {
         Ok(())
     }
 
-    /// Linear from the warm-up's start to its end over its epochs, then constant.
-    fn teacher_temp_at(&self, epoch: usize) -> f64 {
-        let warmup = self.warmup_teacher_temp_epochs;
-        if epoch >= warmup {
-            return self.teacher_temp;
+    fn projections(&self) -> ProjectionConfig {
+        ProjectionConfig {
+            hidden_dim: self.hidden_dim,
+            bottleneck_dim: self.bottleneck_dim,
+            out_dim: self.out_dim,
+            patch_out_dim: None,
+            norm_last_layer: self.norm_last_layer,
         }
-        let share = if warmup > 1 { epoch as f64 / (warmup - 1) as f64 } else { 0.0 };
-        self.warmup_teacher_temp + share * (self.teacher_temp - self.warmup_teacher_temp)
+    }
+
+    fn teacher_temperature(&self) -> TeacherTemperature {
+        TeacherTemperature {
+            first: self.warmup_teacher_temp,
+            last: self.teacher_temp,
+            delay: 0,
+            warmup: self.warmup_teacher_temp_epochs,
+        }
     }
 }
 
@@ -116,14 +127,6 @@ pub struct Dino {
     student: Projections,
     teacher: Projections,
     assignments: BTreeMap<End, Assignment>,
-}
-
-/// Student logits of one projection.
-struct Logits {
-    /// (G, B, K).
-    global: Tensor,
-    /// (L, B, K).
-    local: Option<Tensor>,
 }
 
 impl Objective for Dino {
@@ -147,8 +150,8 @@ impl Objective for Dino {
         let assignment =
             |end: &End| Ok((end.clone(), Assignment::new(end, &config, &setup.state)?));
         Ok(Self {
-            student: Projections::new(&config, setup, &setup.student)?,
-            teacher: Projections::new(&config, setup, &setup.teacher)?,
+            student: Projections::new(&config.projections(), setup, &setup.student)?,
+            teacher: Projections::new(&config.projections(), setup, &setup.teacher)?,
             assignments: targets.iter().map(assignment).collect::<Result<_>>()?,
             edges: setup.edges.clone(),
             reduction: setup.reduction,
@@ -162,8 +165,9 @@ impl Objective for Dino {
         let mut parts = BTreeMap::new();
         let mut terms = Vec::new();
         for edge in &self.edges {
-            let term =
-                self.term(&targets[&edge.teacher_end()], &predictions[&edge.student_end()])?;
+            let (target, prediction) =
+                (&targets[&edge.teacher_end()], &predictions[&edge.student_end()]);
+            let term = cross_view_loss(target, prediction, self.config.student_temp)?;
             parts.insert(format!("{}->{}", edge.teacher, edge.student), term.clone());
             terms.push((edge, term));
         }
@@ -190,25 +194,14 @@ impl Objective for Dino {
         let ends = self.edges.iter().flat_map(|edge| [edge.teacher_end(), edge.student_end()]);
         let ends: BTreeSet<End> = ends.collect();
         let encoded = network.encode(images, &branches_of(&ends), None)?;
-        let prototypes = projections.prototypes(&ends)?;
-        let project = |end: End| {
-            let logits =
-                projections.forward(&end, &encoded.get(&end.branch)?.image, &prototypes)?;
-            let plain = logits.scale(1.0 / temperature)?;
-            let centred = match self.centre_for(&end).filter(|_| role == Role::Teacher) {
-                Some(centre) => centre.centred(&logits, temperature)?,
-                None => plain.clone(),
-            };
-            Ok(Some(ProjectedLogits { end, plain, centred }))
+        let centres = match role {
+            Role::Teacher => {
+                self.assignments.iter().filter_map(|(end, a)| Some((end, a.centre()?))).collect()
+            }
+            Role::Student => BTreeMap::new(),
         };
-        ends.into_iter().filter_map(|end| project(end).transpose()).collect()
+        projections.project_images(&ends, &encoded, temperature, &centres)
     }
-}
-
-/// The branches that have to be encoded for some projections.
-fn branches_of<'e>(ends: impl IntoIterator<Item = &'e End>) -> Vec<&'e str> {
-    let branches: BTreeSet<&str> = ends.into_iter().map(|end| end.branch.as_str()).collect();
-    branches.into_iter().collect()
 }
 
 impl Dino {
@@ -218,12 +211,13 @@ impl Dino {
         let (crops, batch) = (dims[0], dims[1]);
         let branches = branches_of(self.assignments.keys());
         let encoded = cx.teacher().encode(&views.global.flatten(0, 1)?, &branches, None)?;
-        let prototypes = self.teacher.prototypes(self.assignments.keys())?;
-        let temperature = self.config.teacher_temp_at(cx.info.epoch);
+        let ends = self.assignments.keys().map(|end| (Level::Image, end));
+        let prototypes = self.teacher.prototypes(ends)?;
+        let temperature = self.config.teacher_temperature().at(cx.info.epoch);
         let mut targets = BTreeMap::new();
         for (end, assignment) in &mut self.assignments {
             let image = &encoded.get(&end.branch)?.image;
-            let logits = self.teacher.forward(end, image, &prototypes)?.detach()?;
+            let logits = self.teacher.forward(Level::Image, end, image, &prototypes)?.detach()?;
             let target = assignment.targets(cx, &logits, temperature)?;
             targets.insert(end.clone(), target.reshape((crops, batch, self.config.out_dim))?);
         }
@@ -231,87 +225,32 @@ impl Dino {
     }
 
     /// The student's logits of all crops by projection; one forward pass per resolution.
-    fn predictions(&self, cx: &StepContext<'_>, views: &Views) -> Result<BTreeMap<End, Logits>> {
+    fn predictions(
+        &self,
+        cx: &StepContext<'_>,
+        views: &Views,
+    ) -> Result<BTreeMap<End, CropLogits>> {
         let ends: BTreeSet<End> = self.edges.iter().map(Edge::student_end).collect();
         let branches = branches_of(&ends);
-        let prototypes = self.student.prototypes(&ends)?;
-        let encode = |crops: &Tensor| -> Result<BTreeMap<&End, Tensor>> {
-            let dims = crops.dims();
+        let prototypes = self.student.prototypes(ends.iter().map(|end| (Level::Image, end)))?;
+        let encode = |crops: &Tensor| -> Result<_> {
             let encoded = cx.student().encode(&crops.flatten(0, 1)?, &branches, None)?;
-            let mut logits = BTreeMap::new();
-            for end in &ends {
-                let Some(features) = encoded.find(&end.branch) else { continue };
-                let rows = self.student.forward(end, &features.image, &prototypes)?;
-                logits.insert(end, rows.reshape((dims[0], dims[1], self.config.out_dim))?);
-            }
-            Ok(logits)
+            Ok((encoded, crops.dim(0)?))
         };
-        let mut global = encode(&views.global)?;
-        let mut local = views.local.as_ref().map(encode).transpose()?;
-        let logits = |end: &End| {
-            let local = local.as_mut().and_then(|local| local.remove(end));
-            Some((end.clone(), Logits { global: global.remove(end)?, local }))
-        };
-        Ok(ends.iter().filter_map(logits).collect())
-    }
-
-    /// Mean over the pairs (teacher crop q, student crop v), q != v, of the batch's mean cross-entropy.
-    ///
-    /// Cross-entropy is linear in its target, so the crops q that a student crop v is compared with
-    /// enter as their mean: one term per v instead of one per pair.
-    fn term(&self, targets: &Tensor, predictions: &Logits) -> Result<Tensor> {
-        let crops = targets.dims()[0];
-        let locals = predictions.local.as_ref().map_or(0, |local| local.dims()[0]);
-        let pairs = crops * (crops + locals - 1);
-        if pairs == 0 {
-            refuse!("dino: one global crop and no local crop make no pair of views");
-        }
-        let all = targets.sum(&[0], true)?;
-        let mut total: Option<Tensor> = None;
-        if crops > 1 {
-            let others = all.sub(targets)?.scale(1.0 / (crops - 1) as f64)?;
-            let loss = self.cross_entropy(&predictions.global, &others)?;
-            total = Some(loss.scale((crops * (crops - 1)) as f64 / pairs as f64)?);
-        }
-        if let Some(local) = &predictions.local {
-            // Crop by crop: they share one target (B, K), which is not repeated over them.
-            let mean = all.squeeze(0)?.scale(1.0 / crops as f64)?;
-            for crop in 0..locals {
-                let loss = self.cross_entropy(&local.index(0, crop)?, &mean)?;
-                let loss = loss.scale(crops as f64 / pairs as f64)?;
-                total = Some(match total {
-                    Some(sum) => sum.add(&loss)?,
-                    None => loss,
-                });
-            }
-        }
-        match total {
-            Some(total) => Ok(total),
-            None => refuse!("dino: no pair of views"),
-        }
-    }
-
-    fn centre_for(&self, end: &End) -> Option<&Centre> {
-        let others = self.assignments.iter().filter(|(other, _)| other.pair == end.pair);
-        let own = self.assignments.get(end);
-        own.into_iter().chain(others.map(|(_, other)| other)).find_map(Assignment::centre)
-    }
-
-    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> Result<Tensor> {
-        logits.soft_cross_entropy(target, self.config.student_temp)?.mean_all()
+        let (global, crops) = encode(&views.global)?;
+        let local = views.local.as_ref().map(encode).transpose()?;
+        let local = local.as_ref().map(|(encoded, crops)| (encoded, *crops));
+        CropLogits::of(&self.student, &prototypes, &ends, (&global, crops), local)
     }
 }
 
-/// What tells of collapse: entropy of single assignments (0: one prototype each) and of their mean
-/// (0: the same prototype for all; at most log K).
+/// What tells of collapse, by projection.
 fn diagnostics(targets: &BTreeMap<End, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    let entropy = |p: &Tensor| -> Result<Tensor> {
-        p.mul(&p.clamp(1e-12, 1.0)?.log()?)?.sum(&[-1], false)?.mean_all()?.neg()
-    };
     let mut metrics = BTreeMap::new();
     for (end, target) in targets {
-        metrics.insert(format!("teacher_entropy.{end}"), entropy(target)?);
-        metrics.insert(format!("mean_entropy.{end}"), entropy(&target.mean(&[0, 1], false)?)?);
+        let (single, mean) = assignment_entropies(target)?;
+        metrics.insert(format!("teacher_entropy.{end}"), single);
+        metrics.insert(format!("mean_entropy.{end}"), mean);
     }
     Ok(metrics)
 }

@@ -37,13 +37,13 @@ def teacher_temperature(objective, epoch):
     return ramp[epoch] if epoch < epochs else final
 
 
-def logits(vectors, branch, objective, hssl):
+def logits(vectors, branch, objective, hssl, last_layer="last_layer"):
     """lin, GELU, lin, GELU, lin; unit length; prototypes g v / |v|."""
     layers = objective("mlp")("shared" if hssl.get("share_mlp", False) else branch)
     x = F.gelu(linear(vectors, layers(0)))
     x = linear(F.gelu(linear(x, layers(2))), layers(4))
     x = x / x.norm(dim=-1, keepdim=True)
-    last = objective("last_layer")
+    last = objective(last_layer)
     if not hssl.get("share_last_layer", True):
         last = last(branch)
     v = last["weight_v"]

@@ -76,8 +76,7 @@ def embed(crops, network, config, ends, together, buffers):
     branches = sorted({branch for _, branch in ends})
     embedded = {end: [] for end in ends}
     for images in [crops.flatten(0, 1)] if together else crops:
-        heads = config["backbone"]["num_heads"]
-        vectors = image_vectors(images, network, heads, head_configs, branches)
+        vectors = image_vectors(images, network, config["backbone"], head_configs, branches)
         for end in ends:
             layers = mlp_of(network, "projector", end, config["hssl"])
             rows = mlp(vectors[end[1]], layers, buffers)

@@ -20,13 +20,18 @@ def mlp(x, layer):
     return linear(F.gelu(linear(x, layer("fc1"))), layer("fc2"))
 
 
-def attention(x, layer, heads):
-    """softmax(q k^T / sqrt(d)) v, spelt out."""
+def attention_weights(x, layer, heads):
+    """softmax(q k^T / sqrt(d)) and v, (B, heads, N, N) and (B, heads, N, d)."""
     batch, tokens, width = x.shape
     qkv = linear(x, layer("qkv")).reshape(batch, tokens, 3, heads, width // heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    weights = (q @ k.transpose(-1, -2) / math.sqrt(width // heads)).softmax(-1)
-    return linear((weights @ v).transpose(1, 2).reshape(batch, tokens, width), layer("proj"))
+    return (q @ k.transpose(-1, -2) / math.sqrt(width // heads)).softmax(-1), v
+
+
+def attention(x, layer, heads):
+    """softmax(q k^T / sqrt(d)) v, spelt out."""
+    weights, v = attention_weights(x, layer, heads)
+    return linear((weights @ v).transpose(1, 2).reshape(x.shape), layer("proj"))
 
 
 def batch_norm(x, layer):

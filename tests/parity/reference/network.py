@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from . import heads as heads_of
-from .layers import layer_norm, transformer_block
+from .layers import attention_weights, layer_norm, transformer_block
 from .resnet import resnet
 
 BACKBONE_EPS = 1e-6
@@ -51,42 +51,78 @@ def dino_positions(patches, rows, columns):
     return patches.flatten(2).transpose(1, 2)
 
 
-def vit(images, backbone, config):
-    """Images (B, 3, H, W) to image vectors (B, C), the class token after the final norm, and the map of the
-    patches (B, C, h, w) before it. Register tokens lie behind the class token; they have positions if it
-    has one."""
+def vit(images, backbone, config, mask=None, depth=None):
+    """Images (B, 3, H, W) to tokens (B, P + h w, C) before the final norm, how many of them come before
+    the patches, and the grid (h, w). Register tokens lie behind the class token; they have positions if it
+    has one. A learned vector replaces what `mask` (B, h w) hides. `depth`: only the first blocks."""
     kernel = backbone["patch_embed.proj.weight"]
     x = F.conv2d(images, kernel, backbone["patch_embed.proj.bias"], stride=kernel.shape[-1])
     grid = x.shape[-2:]
     x = x.flatten(2).transpose(1, 2)
+    if mask is not None:
+        x = torch.where(mask[..., None] != 0, backbone["masked_embed"], x)
     prefix = [backbone[name] for name in ("cls_token", "reg_token") if name in backbone]
     prefix, positions = torch.cat(prefix, dim=1), backbone["pos_embed"]
     if math.isqrt(positions.shape[1]) ** 2 < positions.shape[1]:
         prefix = prefix + positions[:, :prefix.shape[1]]
         positions = positions[:, prefix.shape[1]:]
     x = torch.cat([prefix.expand(len(x), -1, -1), x + dino_positions(positions, *grid)], dim=1)
-    for i in range(backbone.count("blocks")):
+    for i in range(backbone.count("blocks") if depth is None else depth):
         x = transformer_block(x, backbone("blocks")(i), config["num_heads"], BACKBONE_EPS)
-    vectors = layer_norm(x[:, 0], backbone("norm"), BACKBONE_EPS)
-    return vectors, x[:, prefix.shape[1]:].transpose(1, 2).unflatten(2, grid)
+    return x, prefix.shape[1], grid
 
 
-BASES = {"vit": vit, "resnet": resnet}
+def vit_base(images, backbone, config, mask):
+    """Class token and patches after the final norm, and the map of the patches (B, C, h, w) before it."""
+    x, prefix, grid = vit(images, backbone, config, mask)
+    normed = layer_norm(x, backbone("norm"), BACKBONE_EPS)
+    return normed[:, 0], normed[:, prefix:], x[:, prefix:].transpose(1, 2).unflatten(2, grid)
 
 
-def image_vectors(images, network, backbone, head_configs, branches):
-    """The vector that stands for each image, (B, C), by branch: the base's own, and for a head the mean of
-    its map, normed *after* the mean. `backbone` and `head_configs` are sections of the configuration."""
-    vector, map_in = BASES[backbone["plugin"]](images, network("backbone"), backbone)
-    vectors = {"base": vector}
+def resnet_base(images, backbone, config, _mask):
+    """The mean of the last map, its positions, and itself: it has no norm to come."""
+    vector, map_out = resnet(images, backbone, config)
+    return vector, map_out.flatten(2).transpose(1, 2), map_out
+
+
+BASES = {"vit": vit_base, "resnet": resnet_base}
+
+
+def class_attention(images, backbone, config):
+    """How much the last block's class token attends to each patch, (B, h w): the mean over its heads."""
+    last = backbone.count("blocks") - 1
+    tokens, prefix, _ = vit(images, backbone, config, depth=last)
+    block = backbone("blocks")(last)
+    weights, _ = attention_weights(
+        layer_norm(tokens, block("norm1"), BACKBONE_EPS), block("attn"), config["num_heads"])
+    return weights[:, :, 0, prefix:].mean(1)
+
+
+def features(images, network, backbone, head_configs, branches, mask=None):
+    """The vector that stands for each image, (B, C), and its patches, (B, h w, C), by branch: the base's
+    own, and for a head the mean of its map, normed *after* the mean, and the normed map. `backbone` and
+    `head_configs` are sections of the configuration."""
+    base = BASES[backbone["plugin"]]
+    vector, patches, map_in = base(images, network("backbone"), backbone, mask)
+    found = {"base": (vector, patches)}
+
+    def ends_with(map_out, norm):
+        patches = map_out.flatten(2).transpose(1, 2)
+        return tuple(layer_norm(x, norm, HEAD_NORM_EPS) for x in (patches.mean(1), patches))
+
     maps = []
     for name, config in sorted(head_configs.items()):
         head = network("heads")(name)
         map_out = heads_of.head(config["plugin"])(map_in, head, config)
         maps.append(map_out)
         if name in branches:
-            vectors[name] = layer_norm(map_out.mean((2, 3)), head("norm"), HEAD_NORM_EPS)
+            found[name] = ends_with(map_out, head("norm"))
     if "heads" in branches:
-        mean = torch.cat(maps, dim=1).mean((2, 3))
-        vectors["heads"] = layer_norm(mean, network("heads")("norm"), HEAD_NORM_EPS)
-    return {branch: vectors[branch] for branch in branches}
+        found["heads"] = ends_with(torch.cat(maps, dim=1), network("heads")("norm"))
+    return {branch: found[branch] for branch in branches}
+
+
+def image_vectors(images, network, backbone, head_configs, branches):
+    """The vector that stands for each image, (B, C), by branch."""
+    found = features(images, network, backbone, head_configs, branches)
+    return {branch: vector for branch, (vector, _) in found.items()}

@@ -1,9 +1,10 @@
 //! Centring: a moving average of the teacher's outputs keeps any one prototype from winning always.
 
-use hssl_plugin_api::component::End;
-use hssl_plugin_api::{Context, Init, Params, Result, Tensor};
+use crate::component::End;
+use crate::{Context, Init, Params, Result, Tensor};
 
 /// The centre of one teacher projection, (1, K).
+#[derive(Debug)]
 pub struct Centre {
     value: Tensor,
     momentum: f64,
@@ -12,9 +13,16 @@ pub struct Centre {
 }
 
 impl Centre {
-    /// Starts at 0.
-    pub fn new(end: &End, outputs: usize, momentum: f64, state: &Params<'_>) -> Result<Self> {
-        let mut scope = state.pp("center");
+    /// The buffer `name` of an end, which starts at 0; `momentum` is the share of it that is kept in a
+    /// step.
+    pub fn new(
+        name: &str,
+        end: &End,
+        outputs: usize,
+        momentum: f64,
+        state: &Params<'_>,
+    ) -> Result<Self> {
+        let mut scope = state.pp(name);
         if let Some(pair) = &end.pair {
             scope = scope.pp(pair);
         }
@@ -29,8 +37,13 @@ impl Centre {
 
     /// Takes note of a batch's outputs (n, K).
     pub fn observe(&mut self, logits: &Tensor) -> Result<()> {
-        self.pending.push(logits.mean(&[0], true)?);
+        self.observe_mean(logits.mean(&[0], true)?);
         Ok(())
+    }
+
+    /// Takes note of the mean (1, K) of a batch's outputs.
+    pub fn observe_mean(&mut self, mean: Tensor) {
+        self.pending.push(mean);
     }
 
     /// c <- m c + (1 - m) mean of what was observed, over all processes.

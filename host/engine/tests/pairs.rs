@@ -10,8 +10,22 @@ use hssl_tensor::{Array, Device};
 
 use composition::{configuration, registry};
 
-const PLUGINS: [&str; 8] =
-    ["vit", "swin", "convnext", "resnet", "resmlp", "poolformer", "pvt", "dino"];
+const PLUGINS: [&str; 14] = [
+    "vit",
+    "swin",
+    "convnext",
+    "resnet",
+    "resmlp",
+    "poolformer",
+    "pvt",
+    "dino",
+    "ibot",
+    "simclr",
+    "byol",
+    "moco",
+    "vicreg",
+    "barlow",
+];
 
 /// Small ones, with maps of 4 x 4 or 2 x 2 for images of 64 x 64.
 const BASES: [(&str, &str); 8] = [
@@ -31,26 +45,48 @@ const BASES: [(&str, &str); 8] = [
     ("pvt_v2", "embed_dims = [8, 16, 24, 32]\ndepths = [1, 1, 2, 1]\nnum_heads = [1, 1, 1, 2]"),
 ];
 
+/// Methods, small.
+const METHODS: [(&str, &str); 8] = [
+    ("dino", "out_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8"),
+    ("ibot", "out_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8"),
+    ("attmask", "out_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8"),
+    ("simclr", "out_dim = 12\nhidden_dim = 16"),
+    ("byol", "out_dim = 12\nhidden_dim = 16"),
+    ("moco", "out_dim = 12\nhidden_dim = 16"),
+    ("vicreg", "out_dim = 12\nhidden_dim = 16"),
+    ("barlow", "out_dim = 12\nhidden_dim = 16"),
+];
+
 const HEADS: [&str; 7] = ["vit", "swin", "convnext", "resnet", "resmlp", "poolformer", "pvt"];
 
 /// DINO on a base, with the named heads.
 fn learner(base: (&str, &str), heads: &[&str], supervision: &str, plugins: &Registry) -> Learner {
-    let (name, options) = base;
+    composed(METHODS[0], base, heads, supervision, plugins)
+        .unwrap_or_else(|error| panic!("{} with {heads:?}: {error}", base.0))
+}
+
+/// A method on a base, with the named heads.
+fn composed(
+    (method, method_options): (&str, &str),
+    (name, options): (&str, &str),
+    heads: &[&str],
+    supervision: &str,
+    plugins: &Registry,
+) -> Result<Learner, hssl_engine::Error> {
     let heads: String = heads
         .iter()
         .map(|head| format!("[heads.{head}]\nplugin = \"{head}\"\ndepth = 2\n"))
         .collect();
     let text = format!(
         "[backbone]\nplugin = \"{name}\"\n{options}\n{heads}
-         [objective]\nplugin = \"dino\"\nout_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8
+         [objective]\nplugin = \"{method}\"\n{method_options}
          [hssl]\nsupervision = \"{supervision}\"
          [data]\ntrain = \"generated:shapes?n=8&size=64\"
          [views]\nglobal_crops_size = 64\nlocal_crops_number = 2\nlocal_crops_size = 32
-         [train]\nepochs = 2\nbatch_size = 2\ndrop_path = 0.1"
+         [train]\nepochs = 2\nbatch_size = 4\ndrop_path = 0.1"
     );
     let config = configuration(&text, plugins);
     Learner::build(&config, plugins, &Device::Cpu)
-        .unwrap_or_else(|error| panic!("{name} with {heads}: {error}"))
 }
 
 fn views(local: bool) -> BatchViews {
@@ -59,8 +95,8 @@ fn views(local: bool) -> BatchViews {
         Array::from_vec(values.collect(), shape, &Device::Cpu).unwrap()
     };
     BatchViews {
-        global: noise(&[2, 2, 3, 64, 64]),
-        local: local.then(|| noise(&[2, 2, 3, 32, 32])),
+        global: noise(&[2, 4, 3, 64, 64]),
+        local: local.then(|| noise(&[2, 4, 3, 32, 32])),
         mask: None,
     }
 }
@@ -102,6 +138,33 @@ fn every_base_trains_alone_and_with_every_head() {
             train(&mut learner(base, &[head], "hssl", &plugins), takes_local(base.0), &what);
         }
     }
+}
+
+#[test]
+fn every_method_trains_on_every_base_that_can_carry_it() {
+    let plugins = registry(&PLUGINS);
+    let mut refused = Vec::new();
+    for method in METHODS {
+        for base in BASES {
+            for (heads, supervision) in [(&[][..], "none"), (&["convnext"], "hssl")] {
+                let what = format!("{} on {} with {heads:?}", method.0, base.0);
+                match composed(method, base, heads, supervision, &plugins) {
+                    Ok(mut learner) => train(&mut learner, takes_local(base.0), &what),
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(error.contains("these can: "), "{what}: {error}");
+                        refused.push((method.0, base.0));
+                    }
+                }
+            }
+        }
+    }
+    refused.dedup();
+    let masks = |base: &str| matches!(base, "vit" | "swin");
+    let expected = BASES.iter().map(|(base, _)| ("ibot", *base)).filter(|(_, base)| !masks(base));
+    let attends =
+        BASES.iter().map(|(base, _)| ("attmask", *base)).filter(|(_, base)| *base != "vit");
+    assert_eq!(refused, expected.chain(attends).collect::<Vec<_>>());
 }
 
 #[test]

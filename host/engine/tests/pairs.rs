@@ -85,7 +85,7 @@ fn composed(
          [views]\nglobal_crops_size = 64\nlocal_crops_number = 2\nlocal_crops_size = 32
          [train]\nepochs = 2\nbatch_size = 4\ndrop_path = 0.1"
     );
-    let config = configuration(&text, plugins);
+    let config = configuration(&text, &[], plugins);
     Learner::build(&config, plugins, &Device::Cpu)
 }
 

@@ -1,17 +1,19 @@
 //! Features and a training step, held against what timm and PyTorch computed (tests/parity/fixtures).
 
+#[path = "support/composition.rs"]
+mod composition;
+
 use std::collections::HashMap;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use hssl_engine::base::BaseModel;
 use hssl_engine::checkpoint::read_tensors;
-use hssl_engine::component::{Features, Kind, Request, StepInfo};
-use hssl_engine::config::{self, Recipes, RunConfig};
-use hssl_engine::plugin::{Registry, SearchPath, on_device};
+use hssl_engine::component::{Features, Request, StepInfo};
+use hssl_engine::plugin::{Registry, on_device};
 use hssl_engine::train::{BatchViews, Learner, Schedules, dump};
 use hssl_tensor::{Array, Device, Tensor, mode};
-use serde_json::Value;
+
+use composition::configuration;
 
 /// The step that the fixture holds, and the steps in its epochs.
 const STEP: usize = 6;
@@ -21,37 +23,8 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/fixtures").join(name)
 }
 
-/// The plugins that Cargo built for these tests.
 fn registry() -> Registry {
-    let test = std::env::current_exe().unwrap();
-    let library = |name: &str| {
-        let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-        test.with_file_name(format!("{prefix}hssl_plugin_{name}{suffix}"))
-    };
-    Registry::discover(&SearchPath::only(["vit", "convnext", "dino"].map(library)))
-}
-
-struct FromPlugins<'a>(&'a Registry);
-
-type Found = Result<Value, Box<dyn Error + Send + Sync>>;
-
-impl Recipes for FromPlugins<'_> {
-    fn recipe(&self, objective: &str) -> Found {
-        Ok(self.0.component(Kind::Objective, objective)?.manifest.recipe.clone())
-    }
-
-    fn schema(&self, kind: Kind, name: &str) -> Found {
-        Ok(self.0.component(kind, name)?.manifest.config.clone())
-    }
-}
-
-fn configuration(text: &str, sets: &[&str], registry: &Registry) -> RunConfig {
-    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    match config::from_toml(text, folder, &sets, &FromPlugins(registry)) {
-        Ok(resolved) => resolved.config,
-        Err(error) => panic!("{error}"),
-    }
+    composition::registry(&["vit", "convnext", "dino"])
 }
 
 fn values(array: &Array) -> Vec<f32> {

@@ -9,6 +9,7 @@ mod mlp;
 mod norm;
 mod projection;
 mod pyramid;
+mod residual;
 mod scale;
 mod shortcut;
 
@@ -21,5 +22,6 @@ pub use mlp::Mlp;
 pub use norm::{BatchNorm, GroupNorm, LayerNorm};
 pub use projection::WeightNormLinear;
 pub use pyramid::{Pyramid, PyramidOutput};
+pub use residual::Residual;
 pub use scale::LayerScale;
 pub use shortcut::{DropPath, Shortcut};

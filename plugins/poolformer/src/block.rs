@@ -1,6 +1,6 @@
 //! The PoolFormer block.
 
-use hssl_plugin_api::nn::{self, GroupNorm, LayerScale, Mlp, Shortcut};
+use hssl_plugin_api::nn::{self, GroupNorm, LayerScale, Mlp, Residual};
 use hssl_plugin_api::{Params, Result, Tensor, refuse};
 
 /// Epsilon of the group norms.
@@ -50,9 +50,8 @@ pub struct BlockConfig {
 /// channels of an image.
 #[derive(Clone)]
 pub struct Block {
-    mixer: Option<(GroupNorm, Pooling, LayerScale)>,
-    mlp: Option<(GroupNorm, Mlp, LayerScale)>,
-    shortcuts: (Shortcut, Shortcut),
+    mixer: Option<Residual<GroupNorm, Pooling>>,
+    mlp: Option<Residual<GroupNorm, Mlp>>,
 }
 
 impl Block {
@@ -61,37 +60,35 @@ impl Block {
         let width = config.width;
         let norm = |name| GroupNorm::new(1, width, NORM_EPS, &params.pp(name));
         let scale = |name| LayerScale::new("scale", width, config.layer_scale, &params.pp(name));
-        let mixer =
-            |pooling| -> Result<_> { Ok((norm("norm1")?, pooling, scale("layer_scale1")?)) };
+        let (first, second) = config.shortcuts;
+        let mixer = |pooling| -> Result<_> {
+            Ok(Residual::new(norm("norm1")?, pooling, scale("layer_scale1")?, first))
+        };
         let mlp = || -> Result<_> {
             let mlp = Mlp::pointwise(width, 4 * width, &params.pp("mlp"))?;
-            Ok((norm("norm2")?, mlp, scale("layer_scale2")?))
+            Ok(Residual::new(norm("norm2")?, mlp, scale("layer_scale2")?, second))
         };
-        let (first, second) = config.shortcuts;
         Ok(Self {
             mixer: config.pooling.map(mixer).transpose()?,
             mlp: config.mlp.then(mlp).transpose()?,
-            shortcuts: (Shortcut::new(first), Shortcut::new(second)),
         })
     }
 }
 
 impl nn::Block for Block {
     fn set_drop_path(&mut self, rate: f64) {
-        self.shortcuts.0.set_drop_path(rate);
-        self.shortcuts.1.set_drop_path(rate);
+        self.mixer.iter_mut().for_each(|mixer| mixer.set_drop_path(rate));
+        self.mlp.iter_mut().for_each(|mlp| mlp.set_drop_path(rate));
     }
 
     /// (B, H, W, C) to (B, H, W, C).
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
-        if let Some((norm, pooling, scale)) = &self.mixer {
-            let mixed = scale.forward(pooling.forward(&norm.forward(&x)?)?)?;
-            x = self.shortcuts.0.join(&x, mixed)?;
+        if let Some(mixer) = &self.mixer {
+            x = mixer.join(&x, mixer.layer.forward(&mixer.norm.forward(&x)?)?)?;
         }
-        if let Some((norm, mlp, scale)) = &self.mlp {
-            let mapped = scale.forward(mlp.forward(&norm.forward(&x)?)?)?;
-            x = self.shortcuts.1.join(&x, mapped)?;
+        if let Some(mlp) = &self.mlp {
+            x = mlp.join(&x, mlp.layer.forward(&mlp.norm.forward(&x)?)?)?;
         }
         Ok(x)
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use hssl_plugin_api::nn::{LayerNorm, Shortcut};
-use hssl_plugin_api::{Context, Init, Params, Result, Tensor};
+use hssl_plugin_api::nn::{LayerNorm, LayerScale, Residual};
+use hssl_plugin_api::{Context, Params, Result, Tensor};
 
 use crate::attention::SpatialReductionAttention;
 use crate::config::StageSizes;
@@ -30,8 +30,8 @@ pub struct BlockConfig {
     pub mlp: Option<MlpKind>,
     /// How convolutions start.
     pub conv_init: ConvInit,
-    /// First value of the layer scales, if there are any.
-    pub layer_scale: Option<f64>,
+    /// First value of the layer scales; 0: none.
+    pub layer_scale: f64,
     /// Whether the attention and the MLP keep their shortcuts.
     pub shortcuts: [bool; 2],
 }
@@ -48,7 +48,7 @@ impl BlockConfig {
             token_mixer: true,
             mlp: Some(mlp),
             conv_init,
-            layer_scale: None,
+            layer_scale: 0.0,
             shortcuts: [true; 2],
         }
     }
@@ -57,56 +57,31 @@ impl BlockConfig {
 /// x + attention(norm1 x); x + mlp(norm2 x); a head's block may lack parts and shortcuts.
 #[derive(Clone)]
 pub struct Block {
-    attention: Option<Branch<SpatialReductionAttention>>,
-    mlp: Option<Branch<BlockMlp>>,
-}
-
-/// A layer with its norm before, its scale and shortcut after.
-#[derive(Clone)]
-struct Branch<L> {
-    norm: LayerNorm,
-    layer: L,
-    scale: Option<Tensor>,
-    shortcut: Shortcut,
-}
-
-impl<L> Branch<L> {
-    /// The block's branch `index`: `norm1` and `ls1`, or `norm2` and `ls2`.
-    fn new(config: &BlockConfig, index: usize, layer: L, params: &Params<'_>) -> Result<Self> {
-        let (width, number) = (config.width, index + 1);
-        let scale =
-            |value| params.pp(format!("ls{number}")).get("gamma", &[width], Init::Constant(value));
-        Ok(Self {
-            norm: LayerNorm::new(width, NORM_EPS, &params.pp(format!("norm{number}")))?,
-            layer,
-            scale: config.layer_scale.map(scale).transpose()?,
-            shortcut: Shortcut::new(config.shortcuts[index]),
-        })
-    }
-
-    /// What goes on after the layer, which made `y` of the normed `x`.
-    fn join(&self, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        let y = match &self.scale {
-            Some(scale) => y.mul(scale)?,
-            None => y,
-        };
-        self.shortcut.join(x, y)
-    }
+    attention: Option<Residual<LayerNorm, SpatialReductionAttention>>,
+    mlp: Option<Residual<LayerNorm, BlockMlp>>,
 }
 
 impl Block {
     /// Linears start truncated normal.
     pub fn new(config: &BlockConfig, params: &Params<'_>) -> Result<Self> {
         let BlockConfig { width, heads, hidden, reduction, conv_init, .. } = *config;
-        let attention = || {
-            let params_of = params.pp("attn");
-            let layer =
-                SpatialReductionAttention::new(width, heads, reduction, conv_init, &params_of)?;
-            Branch::new(config, 0, layer, params)
+        let around = |number: usize| -> Result<_> {
+            let norm = LayerNorm::new(width, NORM_EPS, &params.pp(format!("norm{number}")))?;
+            let scale = params.pp(format!("ls{number}"));
+            Ok((norm, LayerScale::new("gamma", width, config.layer_scale, &scale)?))
         };
-        let mlp = |kind| {
+        let [first, second] = config.shortcuts;
+        let attention = || -> Result<_> {
+            let (norm, scale) = around(1)?;
+            let params = params.pp("attn");
+            let layer =
+                SpatialReductionAttention::new(width, heads, reduction, conv_init, &params)?;
+            Ok(Residual::new(norm, layer, scale, first))
+        };
+        let mlp = |kind| -> Result<_> {
+            let (norm, scale) = around(2)?;
             let layer = BlockMlp::new(kind, width, hidden, &params.pp("mlp"))?;
-            Branch::new(config, 1, layer, params)
+            Ok(Residual::new(norm, layer, scale, second))
         };
         Ok(Self {
             attention: config.token_mixer.then(attention).transpose()?,
@@ -115,12 +90,8 @@ impl Block {
     }
 
     fn set_drop_path(&mut self, rate: f64) {
-        if let Some(branch) = &mut self.attention {
-            branch.shortcut.set_drop_path(rate);
-        }
-        if let Some(branch) = &mut self.mlp {
-            branch.shortcut.set_drop_path(rate);
-        }
+        self.attention.iter_mut().for_each(|attention| attention.set_drop_path(rate));
+        self.mlp.iter_mut().for_each(|mlp| mlp.set_drop_path(rate));
     }
 
     fn forward(

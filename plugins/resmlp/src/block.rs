@@ -1,6 +1,6 @@
 //! The ResMLP block.
 
-use hssl_plugin_api::nn::{self, LayerScale, Mlp, Shortcut};
+use hssl_plugin_api::nn::{self, LayerScale, Mlp, Residual};
 use hssl_plugin_api::{Init, Params, Result, Tensor};
 
 use crate::token_linear::TokenLinear;
@@ -49,54 +49,52 @@ pub struct BlockConfig {
 /// x + ls1 token_linear(norm1 x); x + ls2 mlp(norm2 x).
 #[derive(Clone)]
 pub struct Block {
-    mixer: Option<(Affine, TokenLinear, LayerScale)>,
-    mlp: Option<(Affine, Mlp, LayerScale)>,
-    shortcuts: (Shortcut, Shortcut),
+    mixer: Option<Residual<Affine, TokenLinear>>,
+    mlp: Option<Residual<Affine, Mlp>>,
 }
 
 impl Block {
     /// Linears start truncated normal, biases 0.
     pub fn new(config: &BlockConfig, params: &Params<'_>) -> Result<Self> {
         let BlockConfig { width, hidden, grid, layer_scale, .. } = *config;
+        let (first, second) = config.shortcuts;
         let mixer = || -> Result<_> {
-            Ok((
+            Ok(Residual::new(
                 Affine::new(width, &params.pp("norm1"))?,
                 TokenLinear::new(grid, &params.pp("linear_tokens"))?,
                 LayerScale::new("ls1", width, layer_scale, params)?,
+                first,
             ))
         };
         let mlp = || -> Result<_> {
-            Ok((
+            Ok(Residual::new(
                 Affine::new(width, &params.pp("norm2"))?,
                 Mlp::new(width, hidden, &params.pp("mlp_channels"))?,
                 LayerScale::new("ls2", width, layer_scale, params)?,
+                second,
             ))
         };
-        let (first, second) = config.shortcuts;
         Ok(Self {
             mixer: config.token_mixer.then(mixer).transpose()?,
             mlp: config.mlp.then(mlp).transpose()?,
-            shortcuts: (Shortcut::new(first), Shortcut::new(second)),
         })
     }
 }
 
 impl nn::Block for Block {
     fn set_drop_path(&mut self, rate: f64) {
-        self.shortcuts.0.set_drop_path(rate);
-        self.shortcuts.1.set_drop_path(rate);
+        self.mixer.iter_mut().for_each(|mixer| mixer.set_drop_path(rate));
+        self.mlp.iter_mut().for_each(|mlp| mlp.set_drop_path(rate));
     }
 
     /// (B, H, W, C) to (B, H, W, C).
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
-        if let Some((norm, linear, scale)) = &self.mixer {
-            let mixed = scale.forward(linear.forward(&norm.forward(&x)?)?)?;
-            x = self.shortcuts.0.join(&x, mixed)?;
+        if let Some(mixer) = &self.mixer {
+            x = mixer.join(&x, mixer.layer.forward(&mixer.norm.forward(&x)?)?)?;
         }
-        if let Some((norm, mlp, scale)) = &self.mlp {
-            let mapped = scale.forward(mlp.forward(&norm.forward(&x)?)?)?;
-            x = self.shortcuts.1.join(&x, mapped)?;
+        if let Some(mlp) = &self.mlp {
+            x = mlp.join(&x, mlp.layer.forward(&mlp.norm.forward(&x)?)?)?;
         }
         Ok(x)
     }

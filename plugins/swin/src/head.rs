@@ -36,9 +36,10 @@ pub struct Config {
     /// Keep the MLP (Table 17). Without the attention its shortcut is the first one.
     #[serde(default = "yes")]
     pub mlp: bool,
-    /// First value of a layer scale on each branch; none by default, because without its shortcut a
-    /// small one would leave the attention numerically dead.
-    pub layer_scale: Option<f64>,
+    /// First value of layer scales; 0, the default, leaves them out, because a small one would
+    /// keep a branch without its shortcut numerically dead.
+    #[serde(default)]
+    pub layer_scale: f64,
     /// Epsilon of the blocks' layer norms.
     #[serde(default = "ln_eps")]
     pub ln_eps: f64,

@@ -74,7 +74,7 @@ impl Stage {
             heads: stage.heads,
             hidden: stage.hidden,
             ln_eps: sizes.ln_eps,
-            layer_scale: None,
+            layer_scale: 0.0,
             windows: Some(Arc::new(Windows::new(sizes.window, [stage.grid; 2], padding, params)?)),
             shifted: false,
             mlp: true,

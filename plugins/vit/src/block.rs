@@ -1,7 +1,7 @@
 //! The transformer block, of the base and of the head.
 
-use hssl_plugin_api::nn::{Attention, LayerNorm, LinearInit, Mlp, Shortcut};
-use hssl_plugin_api::{Init, Params, Result, Tensor};
+use hssl_plugin_api::nn::{Attention, LayerNorm, LayerScale, LinearInit, Mlp, Residual};
+use hssl_plugin_api::{Params, Result, Tensor};
 
 /// Epsilon of all layer norms.
 pub const NORM_EPS: f64 = 1e-6;
@@ -15,8 +15,8 @@ pub struct BlockConfig {
     pub heads: usize,
     /// Hidden width of the MLP.
     pub hidden: usize,
-    /// First value of the layer scales, if there are any.
-    pub layer_scale: Option<f64>,
+    /// First value of the layer scales; 0: none.
+    pub layer_scale: f64,
     /// How the linears start.
     pub init: LinearInit,
     /// Whether attention is there, and its shortcut.
@@ -46,84 +46,51 @@ impl Part {
 /// x + ls1 attention(norm1 x); x + ls2 mlp(norm2 x). Layer scales, a part or a shortcut may be missing.
 #[derive(Clone)]
 pub struct Block {
-    attention: Option<Branch<Attention>>,
-    mlp: Option<Branch<Mlp>>,
-}
-
-/// A part with what is around it.
-#[derive(Clone)]
-struct Branch<T> {
-    norm: LayerNorm,
-    part: T,
-    gamma: Option<Tensor>,
-    shortcut: Shortcut,
-}
-
-impl<T> Branch<T> {
-    /// Makes the part `make` under the names of timm, unless it is absent.
-    fn new(
-        config: &BlockConfig,
-        part: Part,
-        [norm, name, scale]: [&str; 3],
-        params: &Params<'_>,
-        make: impl FnOnce(&Params<'_>) -> Result<T>,
-    ) -> Result<Option<Self>> {
-        if part == Part::Absent {
-            return Ok(None);
-        }
-        let gamma = |value| params.pp(scale).get("gamma", &[config.width], Init::Constant(value));
-        Ok(Some(Self {
-            norm: LayerNorm::new(config.width, NORM_EPS, &params.pp(norm))?,
-            part: make(&params.pp(name))?,
-            gamma: config.layer_scale.map(gamma).transpose()?,
-            shortcut: Shortcut::new(part == Part::Residual),
-        }))
-    }
-
-    fn join(&self, x: &Tensor, branch: Tensor) -> Result<Tensor> {
-        let branch = match &self.gamma {
-            Some(gamma) => branch.mul(gamma)?,
-            None => branch,
-        };
-        self.shortcut.join(x, branch)
-    }
+    attention: Option<Residual<LayerNorm, Attention>>,
+    mlp: Option<Residual<LayerNorm, Mlp>>,
 }
 
 impl Block {
     /// `norm1`, `attn`, `ls1`, `norm2`, `mlp`, `ls2`.
     pub fn new(config: &BlockConfig, params: &Params<'_>) -> Result<Self> {
         let BlockConfig { width, heads, hidden, init, .. } = *config;
-        let names = (["norm1", "attn", "ls1"], ["norm2", "mlp", "ls2"]);
+        let residual = |number: usize, part: Part| -> Result<_> {
+            let norm = LayerNorm::new(width, NORM_EPS, &params.pp(format!("norm{number}")))?;
+            let scale = params.pp(format!("ls{number}"));
+            let scale = LayerScale::new("gamma", width, config.layer_scale, &scale)?;
+            Ok((norm, scale, part == Part::Residual))
+        };
+        let attention = || -> Result<_> {
+            let (norm, scale, shortcut) = residual(1, config.attention)?;
+            let layer = Attention::with_init(width, heads, init, &params.pp("attn"))?;
+            Ok(Residual::new(norm, layer, scale, shortcut))
+        };
+        let mlp = || -> Result<_> {
+            let (norm, scale, shortcut) = residual(2, config.mlp)?;
+            let layer = Mlp::with_init(width, hidden, init, &params.pp("mlp"))?;
+            Ok(Residual::new(norm, layer, scale, shortcut))
+        };
         Ok(Self {
-            attention: Branch::new(config, config.attention, names.0, params, |params| {
-                Attention::with_init(width, heads, init, params)
-            })?,
-            mlp: Branch::new(config, config.mlp, names.1, params, |params| {
-                Mlp::with_init(width, hidden, init, params)
-            })?,
+            attention: (config.attention != Part::Absent).then(attention).transpose()?,
+            mlp: (config.mlp != Part::Absent).then(mlp).transpose()?,
         })
     }
 
     /// Rate of stochastic depth, of both parts.
     pub fn set_drop_path(&mut self, rate: f64) {
-        if let Some(branch) = &mut self.attention {
-            branch.shortcut.set_drop_path(rate);
-        }
-        if let Some(branch) = &mut self.mlp {
-            branch.shortcut.set_drop_path(rate);
-        }
+        self.attention.iter_mut().for_each(|attention| attention.set_drop_path(rate));
+        self.mlp.iter_mut().for_each(|mlp| mlp.set_drop_path(rate));
     }
 
     /// (B, N, C) to (B, N, C), with the attention (B, heads, N, N) if it is asked for.
     pub fn forward(&self, x: &Tensor, attention: bool) -> Result<(Tensor, Option<Tensor>)> {
         let (mut x, mut weights) = (x.clone(), None);
-        if let Some(branch) = &self.attention {
-            let (mixed, found) = branch.part.forward(&branch.norm.forward(&x)?, attention)?;
-            (x, weights) = (branch.join(&x, mixed)?, found);
+        if let Some(mixer) = &self.attention {
+            let (y, found) = mixer.layer.forward(&mixer.norm.forward(&x)?, attention)?;
+            (x, weights) = (mixer.join(&x, y)?, found);
         }
-        if let Some(branch) = &self.mlp {
-            let out = branch.part.forward(&branch.norm.forward(&x)?)?;
-            x = branch.join(&x, out)?;
+        if let Some(mlp) = &self.mlp {
+            x = mlp.join(&x, mlp.layer.forward(&mlp.norm.forward(&x)?)?)?;
         }
         Ok((x, weights))
     }

@@ -112,8 +112,10 @@ pub struct Config {
     /// Leave class and register tokens without positions (DINOv2 with registers).
     #[serde(default)]
     pub no_embed_class: bool,
-    /// First value of the layer scales of both parts of a block (DINOv2: 1e-5); none if not given.
-    pub layer_scale: Option<f64>,
+    /// First value of the layer scales of both parts of a block (DINOv2: 1e-5); 0, the default, leaves
+    /// them out.
+    #[serde(default)]
+    pub layer_scale: f64,
     /// How positions are resized for images of another size.
     #[serde(default = "auto")]
     pub pos_embed_resize: PosEmbedResize,

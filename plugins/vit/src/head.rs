@@ -31,9 +31,10 @@ pub struct Config {
     /// Keep the MLP.
     #[serde(default = "yes")]
     pub mlp: bool,
-    /// First value of the layer scales; none by default, because without its shortcut a small one would
-    /// leave the branch numerically dead.
-    pub layer_scale: Option<f64>,
+    /// First value of layer scales; 0, the default, leaves them out, because a small one would
+    /// keep a branch without its shortcut numerically dead.
+    #[serde(default)]
+    pub layer_scale: f64,
     /// How weights start.
     #[serde(default)]
     pub weight_init: WeightInit,

@@ -32,10 +32,11 @@ impl Recipes for FromPlugins<'_> {
     }
 }
 
-/// A complete configuration from TOML.
-pub fn configuration(text: &str, registry: &Registry) -> RunConfig {
+/// A complete configuration from TOML, with `KEY=VALUE` settings on top.
+pub fn configuration(text: &str, sets: &[&str], registry: &Registry) -> RunConfig {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    match config::from_toml(text, folder, &[], &FromPlugins(registry)) {
+    match config::from_toml(text, folder, &sets, &FromPlugins(registry)) {
         Ok(resolved) => resolved.config,
         Err(error) => panic!("{error}"),
     }

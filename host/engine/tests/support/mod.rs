@@ -78,7 +78,7 @@ impl Run {
             usual.join("\n")
         );
         let registry = registry(&["vit", "convnext", "dino", "knn", "linear"]);
-        let config = configuration(&text, &registry);
+        let config = configuration(&text, &[], &registry);
         Self { config, registry, folder: tempfile::tempdir().unwrap() }
     }
 

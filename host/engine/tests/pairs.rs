@@ -168,6 +168,29 @@ fn every_method_trains_on_every_base_that_can_carry_it() {
 }
 
 #[test]
+fn a_teacher_that_never_runs_takes_the_students_running_statistics() {
+    let plugins = registry(&PLUGINS);
+    let name = "backbone.bn1.running_mean";
+    for (method, runs) in [(METHODS[3], false), (METHODS[4], true)] {
+        let mut learner = composed(method, BASES[3], &[], "none", &plugins).unwrap();
+        let first = values(&learner, name);
+        train(&mut learner, true, method.0);
+        let [student, teacher] = values(&learner, name);
+        assert_ne!(student, first[0], "{}", method.0);
+        assert_ne!(teacher, first[1], "{}", method.0);
+        assert_eq!(teacher != student, runs, "{}", method.0);
+    }
+}
+
+/// A student's parameter and the teacher's of that name.
+fn values(learner: &Learner, name: &str) -> [Vec<f32>; 2] {
+    let value = |store: &hssl_engine::parameters::Store| {
+        store.get(name).unwrap().value().flatten_all().unwrap().to_vec1().unwrap()
+    };
+    [value(&learner.stores.student), value(&learner.stores.teacher)]
+}
+
+#[test]
 fn every_head_is_a_candidate_beside_all_others() {
     let plugins = registry(&PLUGINS);
     let mut searching = learner(BASES[0], &HEADS, "search", &plugins);

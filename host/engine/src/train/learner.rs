@@ -74,6 +74,8 @@ pub struct Learner {
     seed: u64,
     clip_grad: f64,
     freeze_last_layer: usize,
+    /// Whether the objective has run the teacher's networks in the current window.
+    teacher_ran: bool,
 }
 
 /// Services while an objective is built or steps.
@@ -85,6 +87,7 @@ struct ObjectiveServices<'a> {
     seed: u64,
     /// Whether layers behave as in training.
     training: bool,
+    teacher_ran: &'a mut bool,
 }
 
 impl Services for ObjectiveServices<'_> {
@@ -119,9 +122,12 @@ impl ObjectiveServices<'_> {
         let how = Request { training, attention, ..Request::default() };
         let encoded = match asked.role {
             Role::Student => self.student.encode(&images, &asked.branches, &how, mask.as_ref())?,
-            Role::Teacher => mode::no_grad(|| {
-                self.teacher.encode(&images, &asked.branches, &how, mask.as_ref())
-            })?,
+            Role::Teacher => {
+                *self.teacher_ran |= self.training;
+                mode::no_grad(|| {
+                    self.teacher.encode(&images, &asked.branches, &how, mask.as_ref())
+                })?
+            }
         };
         let put = |reply, (name, features): (&String, &api::component::Features)| {
             features.put(&format!("{name}/"), reply)
@@ -186,6 +192,7 @@ impl Learner {
             device,
             seed,
             training: true,
+            teacher_ran: &mut false,
         };
         let name = &config.objective.plugin;
         let objective = instantiate(registry, Kind::Objective, name, &request, &mut services)?;
@@ -203,6 +210,7 @@ impl Learner {
             seed,
             clip_grad: train.clip_grad,
             freeze_last_layer: train.freeze_last_layer,
+            teacher_ran: false,
             stores,
         })
     }
@@ -283,12 +291,16 @@ impl Learner {
         }
         self.optimizer.step(&gradients)?;
         for teacher in self.stores.teacher.iter() {
-            // Running statistics are the teacher's own.
-            let student = self.stores.student.get(teacher.name());
-            if let Some(student) = student.filter(|_| !is_running_statistic(teacher.name())) {
+            let Some(student) = self.stores.student.get(teacher.name()) else { continue };
+            if !is_running_statistic(teacher.name()) {
                 ema(teacher, student, rates.momentum_teacher)?;
+            } else if !self.teacher_ran {
+                // A teacher that runs has running statistics of its own. One that never does, as where
+                // the student makes the targets, would be left with those it was made with.
+                teacher.set(&student.value())?;
             }
         }
+        self.teacher_ran = false;
         let call = (method::component::AFTER_STEP, "after_step");
         let request = Envelope::new(info)?;
         self.in_training(info.step, 0, |objective, services| {
@@ -330,6 +342,7 @@ impl Learner {
             device: &self.device,
             seed: self.seed,
             training: mode.training,
+            teacher_ran: &mut self.teacher_ran,
         };
         let objective = &mut self.objective;
         on_device(&self.device, || {

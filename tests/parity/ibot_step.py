@@ -24,7 +24,8 @@ BASE = merged({**DINO, "objective": {}}, {
 })
 PLAIN = {"hssl": {"supervision": "none"}}
 SECOND = {"heads": {"second": {"plugin": "convnext", "depth": 1}}}
-CERTAIN = {"plugin": "attmask", "masking_prob": 1.0, "pred_ratio_var": 0.0}
+ATTMASK = {**BASE["objective"], "plugin": "attmask"}
+CERTAIN = {**ATTMASK, "masking_prob": 1.0, "pred_ratio_var": 0.0}
 
 
 def edges(*listed):
@@ -56,7 +57,7 @@ GIVEN = {
     "two heads, edges of both levels": (merged(SECOND, edges(
         ("aux", "base", "image"), ("base", "second", "image", 2.0), ("second", "base", "patch"),
         ("heads", "aux", "patch", 0.5))), 5),
-    "attmask, hssl": ({"objective": {"plugin": "attmask"}}, 5),
+    "attmask, hssl": ({"objective": ATTMASK}, 5),
 }
 # With masks of the objective's own, where its options leave nothing to chance.
 OWN = {
@@ -77,7 +78,7 @@ EQUIVALENT = {
     "ibot without patches is dino": (
         {"objective": {"lambda2": 0.0, **NOTHING_HIDDEN}}, DINO_ONLY),
     "attmask that masks nothing is ibot without masks": (
-        {"objective": {"plugin": "attmask", "masking_prob": 0.0}}, {"objective": NOTHING_HIDDEN}),
+        {"objective": {**ATTMASK, "masking_prob": 0.0}}, {"objective": NOTHING_HIDDEN}),
 }
 
 

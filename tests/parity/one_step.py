@@ -34,8 +34,9 @@ def merged(base, changes):
     result = copy.deepcopy(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        both = both and value.get("plugin") in (None, result[key].get("plugin"))
-        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+        same = both and result[key].get("plugin", value.get("plugin")) == value.get("plugin")
+        keeps = both and (same or "plugin" not in value)
+        result[key] = merged(result[key], value) if keeps else copy.deepcopy(value)
     return result
 
 

@@ -28,7 +28,7 @@ use crate::table;
 /// between base and head (equation 5); and writes a configuration with the winner (equation 9).
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  hssl search configs/searches/quick.toml
+  hssl search configs/searches/cifar10.toml
   hssl search mine.toml --fraction 0.1 --out runs/search
   hssl search mine.toml --out runs/search --resume      goes on after a stop
   hssl pretrain runs/search/winner.toml

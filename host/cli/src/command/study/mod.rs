@@ -34,8 +34,8 @@ use summary::{Summary, summary};
 /// command goes on after a stop. table.md in the study's folder is up to date after each run.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  hssl study configs/studies/quick-heads.toml
-  hssl study configs/studies/quick-heads.toml --dry-run
+  hssl study configs/studies/quick-pairs.toml
+  hssl study configs/studies/quick-pairs.toml --dry-run
   hssl study mine.toml --out runs/studies/mine --jobs 2
 
 A study is a TOML file:

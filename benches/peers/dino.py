@@ -1,7 +1,7 @@
 """A training step of DINO, with or without a ConvNeXt head (HSSL), in PyTorch: what `hssl bench` is
 timed against.
 
-    python dino.py CONFIG.toml --steps 20 --warmup 3 [--compile] [--threads N]
+    python dino.py CONFIG.toml --steps 20 --warmup 3 [--precision bf16] [--compile] [--threads N]
 
 CONFIG is a resolved configuration (`hssl config show FILE --toml`), so that both sides do the same work:
 the same sizes, views, precision, supervision, clipping and averages. Prints one line of JSON with the
@@ -88,6 +88,20 @@ class ConvNeXtBlock(nn.Module):
         return x + self.drop_path(y) if self.shortcut else y
 
 
+class Pooled(nn.Module):
+    """Any base of timm's, without a head: the vector of the branch `base`."""
+
+    def __init__(self, config):
+        super().__init__()
+        import timm
+
+        self.base = timm.create_model(config["backbone"]["arch"], num_classes=0)
+        self.width = self.base.num_features
+
+    def forward(self, images, base=True):
+        return {"base": self.base(images)}
+
+
 class Network(nn.Module):
     """A ViT and, behind it, the head: vectors of the branches `base` and `aux`."""
 
@@ -160,7 +174,10 @@ class Projection(nn.Module):
 class Model(nn.Module):
     def __init__(self, config, drop_path):
         super().__init__()
-        self.network = Network(config, drop_path)
+        plain = config["backbone"]["plugin"] != "vit"
+        if plain and (is_hssl(config) or drop_path > 0):
+            raise SystemExit("this script knows heads and stochastic depth behind and in a ViT only")
+        self.network = Pooled(config) if plain else Network(config, drop_path)
         branches = ["base", "aux"] if is_hssl(config) else ["base"]
         self.projection = Projection(branches, self.network.width, config["objective"])
 
@@ -178,11 +195,11 @@ def is_hssl(config):
 class Step:
     """What one step does, on views that lie on the device."""
 
-    def __init__(self, config, device, compiled):
+    def __init__(self, config, device, precision, compiled):
         train, views = config["train"], config["views"]
         self.objective, self.batch = config["objective"], train["batch_size"]
         self.clip, self.hssl = train["clip_grad"], is_hssl(config)
-        self.device, self.autocast = device, train["precision"] == "bf16"
+        self.device, self.autocast = device, precision == "bf16"
         self.student = Model(config, train["drop_path"]).to(device).train()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         for module in self.teacher.modules():
@@ -251,6 +268,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--precision", choices=["f32", "bf16"])
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     with open(arguments.config, "rb") as file:
@@ -262,7 +280,8 @@ def main():
     wanted = config["train"]["device"]
     device = torch.device("cuda" if wanted == "auto" and torch.cuda.is_available()
                           else "cpu" if wanted == "auto" else wanted)
-    step = Step(config, device, arguments.compile)
+    precision = arguments.precision or config["train"]["precision"]
+    step = Step(config, device, precision, arguments.compile)
     times = []
     for index in range(arguments.warmup + arguments.steps):
         start = time.perf_counter()
@@ -281,7 +300,7 @@ def main():
         "step_ms_max": max(times),
         "peak_mb": peak,
         "device": device.type,
-        "precision": config["train"]["precision"],
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "batch_size": step.batch,
     }))

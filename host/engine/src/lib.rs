@@ -7,6 +7,7 @@
 
 pub mod analysis;
 pub mod base;
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod device;

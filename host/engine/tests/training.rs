@@ -16,7 +16,7 @@ use hssl_engine::embed::{Embedding, embed};
 use hssl_engine::evaluate::{EvaluationData, Evaluator};
 use hssl_engine::events::{Event, Observer, Unobserved};
 use hssl_engine::run::RunFolder;
-use hssl_engine::train::bench::synthetic_views;
+use hssl_engine::train::batches;
 use hssl_engine::train::{Ending, Learner, Rates};
 use hssl_tensor::{Array, DType, Device, ops};
 use serde_json::json;
@@ -296,7 +296,7 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
         learner.stores.student.iter().map(|parameter| values(&parameter.value())).collect()
     };
     let before = weights(&learner);
-    let views = synthetic_views(&run.config, &Device::Cpu).unwrap();
+    let views = batches::synthetic(&run.config, &Device::Cpu).unwrap();
     let info = StepInfo { epoch: 1, epochs: 2, step: 5, steps_per_epoch: 4, log: false };
     let mut outcome = learner.forward(&views, &info, 0).unwrap();
     outcome.total = ops::affine(&outcome.total, f64::INFINITY, 0.0).unwrap();

@@ -11,7 +11,6 @@ use hssl_engine::checkpoint::read_tensors;
 use hssl_engine::component::StepInfo;
 use hssl_engine::config::RunConfig;
 use hssl_engine::device;
-use hssl_engine::train::bench::synthetic_views;
 use hssl_engine::train::{Learner, Schedules, batches, dump};
 
 use crate::options::Sets;
@@ -56,7 +55,7 @@ impl Step {
             None => HashMap::new(),
         };
         let (mut views, steps_per_epoch) = if given.contains_key("input.global") {
-            let mut views = synthetic_views(config, &device)?;
+            let mut views = batches::synthetic(config, &device)?;
             // Noise keeps the place of what is loaded below, and is no input itself.
             if !given.contains_key("input.local") {
                 views.local = None;

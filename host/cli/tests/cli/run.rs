@@ -216,6 +216,35 @@ fn a_benchmark_is_one_line_of_json() {
 }
 
 #[test]
+fn a_benchmark_times_loading_alone() {
+    let desk = Desk::new();
+    desk.write("c.toml", TINY);
+    let found = desk.hssl("bench c.toml --loading --steps 4 --warmup 1 --json").good().json();
+    for key in ["images_per_s", "views", "peak_mb", "peak_mb_half", "threads"] {
+        assert!(found[key].as_f64().unwrap() > 0.0, "{key} in {found}");
+    }
+    desk.hssl("bench c.toml --loading --data").refused(&["--loading", "--data"]);
+}
+
+#[test]
+fn a_benchmark_times_operations() {
+    let desk = Desk::new();
+    desk.write(
+        "ops.toml",
+        "[[op]]\nname = \"small GELU\"\nop = \"gelu\"\nshapes = [[2, 8]]\n\n\
+         [[op]]\nname = \"another\"\nop = \"softmax\"\nshapes = [[2, 8]]\n",
+    );
+    let said = desk.hssl("bench --ops ops.toml --only GELU --precision f32").good();
+    assert!(!said.out.contains("another"), "{}", said.out);
+    said.says(&["small GELU", "forward", "both"]);
+    desk.hssl("bench --ops ops.toml --only nothing").refused(&["nothing", "small GELU"]);
+    desk.write("bad.toml", "[[op]]\nname = \"x\"\nop = \"gelo\"\nshapes = [[2]]\n");
+    desk.hssl("bench --ops bad.toml").refused(&["bad.toml", "gelo", "gelu"]);
+    desk.write("fit.toml", "[[op]]\nname = \"x\"\nop = \"linear\"\nshapes = [[2, 3]]\n");
+    desk.hssl("bench --ops fit.toml").refused(&["x: Linear takes 3 inputs", "found 1"]);
+}
+
+#[test]
 fn targets_that_cannot_be_evaluated_say_why() {
     let desk = Desk::new();
     desk.write("c.toml", TINY);

@@ -1,9 +1,10 @@
-//! Loader batches as tensors of views.
+//! Batches as tensors of views.
 
 use hssl_datasets::{Batch, ViewGroup};
-use hssl_tensor::{Array, Device};
+use hssl_tensor::{Array, Device, random};
 
 use super::BatchViews;
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 
 /// Moves a batch's views to a device: globals first, locals second if there are any.
@@ -24,4 +25,24 @@ fn array(group: ViewGroup, device: &Device) -> Result<Array> {
         .and_then(|array| array.to_device(device))
         .map_err(hssl_tensor::Error::from)?;
     Ok(array)
+}
+
+/// Noise of the shapes that a configuration's views have, drawn from its seed.
+pub fn synthetic(config: &RunConfig, device: &Device) -> Result<BatchViews> {
+    let (views, batch) = (&config.views, config.train.batch_size);
+    let noise = |crops: usize, size: usize| -> Result<Array> {
+        let shape = (crops, batch, 3, size, size);
+        let values = random::normal(crops * batch * 3 * size * size);
+        let array = Array::from_vec(values, shape, &Device::Cpu).and_then(|a| a.to_device(device));
+        Ok(array.map_err(hssl_tensor::Error::from)?)
+    };
+    random::scope(config.train.seed, u64::MAX, || {
+        Ok(BatchViews {
+            global: noise(views.global_crops_number, views.global_crops_size)?,
+            local: (views.local_crops_number > 0)
+                .then(|| noise(views.local_crops_number, views.local_crops_size))
+                .transpose()?,
+            mask: None,
+        })
+    })
 }

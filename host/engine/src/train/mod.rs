@@ -1,7 +1,6 @@
 //! Training: one step, the loop over epochs, and what watches over it.
 
 pub mod batches;
-pub mod bench;
 pub mod dump;
 mod groups;
 mod learner;

@@ -1,21 +1,20 @@
-//! How fast a step is.
+//! Whole training steps.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hssl_datasets::{Loader, LoaderOptions, Roots, cached, open};
+use hssl_datasets::Roots;
 use hssl_plugin_api::component::StepInfo;
 use hssl_tensor::profile::{self, Pass, Profile};
-use hssl_tensor::{Array, Device, random};
 use serde::Serialize;
 
-use super::{BatchViews, Learner, Rates, batches};
+use super::median;
+use super::source::Source;
 use crate::config::{Precision, RunConfig};
 use crate::device;
-use crate::error::{Error, Result};
-use crate::evaluate::loader_threads;
+use crate::error::Result;
 use crate::plugin::Registry;
+use crate::train::{Learner, Rates, batches};
 
 /// What a benchmark measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -74,32 +73,12 @@ pub struct Plan {
     pub profile: bool,
 }
 
-/// Random views of a configuration's shapes.
-pub fn synthetic_views(config: &RunConfig, device: &Device) -> Result<BatchViews> {
-    let (views, batch) = (&config.views, config.train.batch_size);
-    let noise = |crops: usize, size: usize| -> Result<Array> {
-        let shape = (crops, batch, 3, size, size);
-        let values = random::normal(crops * batch * 3 * size * size);
-        let array = Array::from_vec(values, shape, &Device::Cpu).and_then(|a| a.to_device(device));
-        Ok(array.map_err(hssl_tensor::Error::from)?)
-    };
-    random::scope(config.train.seed, u64::MAX, || {
-        Ok(BatchViews {
-            global: noise(views.global_crops_number, views.global_crops_size)?,
-            local: (views.local_crops_number > 0)
-                .then(|| noise(views.local_crops_number, views.local_crops_size))
-                .transpose()?,
-            mask: None,
-        })
-    })
-}
-
 /// Times whole training steps after a warm-up. With `roots`, views come from the configured images
 /// through the loader; without, the same random views lie on the device.
 ///
 /// # Errors
 /// The composition cannot be built or a step fails.
-pub fn bench(
+pub fn bench_steps(
     config: &RunConfig,
     registry: &Registry,
     plan: Plan,
@@ -107,7 +86,7 @@ pub fn bench(
 ) -> Result<Measurement> {
     let device = device::select(&config.train.device)?;
     let mut learner = Learner::build(config, registry, &device)?;
-    let resident = synthetic_views(config, &device)?;
+    let resident = batches::synthetic(config, &device)?;
     let mut source = roots.map(|roots| Source::new(config, roots)).transpose()?;
     let rates = Rates { lr: 1e-4, weight_decay: 0.04, momentum_teacher: 0.996 };
     let steps = plan.steps.max(1);
@@ -122,7 +101,7 @@ pub fn bench(
         let info = StepInfo { epoch, epochs: epoch + 1, step, steps_per_epoch: 1, log: false };
         let start = Instant::now();
         let views = match &mut source {
-            Some(source) => source.next(&device)?,
+            Some(source) => batches::views(source.next()?, &device)?,
             None => resident.clone(),
         };
         let outcome = learner.forward(&views, &info, 0)?;
@@ -140,11 +119,10 @@ pub fn bench(
         true => parts(&profile::stop(), updating, &times),
         false => Vec::new(),
     };
-    times.sort_by(f64::total_cmp);
-    let median = times[times.len() / 2];
+    let step_ms = median(&mut times);
     Ok(Measurement {
-        images_per_s: config.train.batch_size as f64 * 1e3 / median,
-        step_ms: median,
+        images_per_s: config.train.batch_size as f64 * 1e3 / step_ms,
+        step_ms,
         step_ms_min: times[0],
         step_ms_max: times[times.len() - 1],
         peak_mb: device::peak_mib(&device),
@@ -192,39 +170,4 @@ fn parts(profile: &Profile, updating: Duration, times: &[f64]) -> Vec<Part> {
     parts.push(other("else", rest.max(0.0)));
     parts.sort_by(|a, b| b.ms().total_cmp(&a.ms()));
     parts
-}
-
-/// Batches without end.
-struct Source {
-    dataset: Arc<dyn hssl_datasets::Dataset>,
-    transform: Arc<hssl_datasets::MultiCrop>,
-    options: LoaderOptions,
-    loader: Loader,
-}
-
-impl Source {
-    fn new(config: &RunConfig, roots: &Roots) -> Result<Self> {
-        let dataset = cached(open(&config.data.train, roots)?, config.data.cache_mb << 20);
-        let mut options = LoaderOptions::training(config.train.batch_size, config.train.seed, 0);
-        options.threads = loader_threads(config.data.threads);
-        options.prefetch = config.data.prefetch.max(1);
-        let transform = Arc::new(config.views.clone());
-        let loader = Loader::start(dataset.clone(), transform.clone(), options.clone())?;
-        Ok(Self { dataset, transform, options, loader })
-    }
-
-    fn next(&mut self, device: &Device) -> Result<BatchViews> {
-        if let Some(batch) = self.loader.next() {
-            return batches::views(batch?, device);
-        }
-        self.options.epoch += 1;
-        let (dataset, transform) = (self.dataset.clone(), self.transform.clone());
-        self.loader = Loader::start(dataset, transform, self.options.clone())?;
-        let batch = self.loader.next().ok_or_else(|| {
-            Error::Composition(
-                "the data set is smaller than a batch; lower train.batch_size".into(),
-            )
-        })?;
-        batches::views(batch?, device)
-    }
 }

@@ -1,0 +1,49 @@
+//! Batches without end.
+
+use std::sync::Arc;
+
+use hssl_datasets::{Batch, Dataset, Loader, LoaderOptions, MultiCrop, Roots, cached, open};
+
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::evaluate::loader_threads;
+
+/// A configuration's training images, epoch after epoch, as training loads them.
+pub(super) struct Source {
+    dataset: Arc<dyn Dataset>,
+    transform: Arc<MultiCrop>,
+    options: LoaderOptions,
+    loader: Loader,
+}
+
+impl Source {
+    pub(super) fn new(config: &RunConfig, roots: &Roots) -> Result<Self> {
+        let dataset = cached(open(&config.data.train, roots)?, config.data.cache_mb << 20);
+        let mut options = LoaderOptions::training(config.train.batch_size, config.train.seed, 0);
+        options.threads = loader_threads(config.data.threads);
+        options.prefetch = config.data.prefetch.max(1);
+        let transform = Arc::new(config.views.clone());
+        let loader = Loader::start(dataset.clone(), transform.clone(), options.clone())?;
+        Ok(Self { dataset, transform, options, loader })
+    }
+
+    /// Threads that load.
+    pub(super) fn threads(&self) -> usize {
+        self.options.threads
+    }
+
+    pub(super) fn next(&mut self) -> Result<Batch> {
+        if let Some(batch) = self.loader.next() {
+            return Ok(batch?);
+        }
+        self.options.epoch += 1;
+        let (dataset, transform) = (self.dataset.clone(), self.transform.clone());
+        self.loader = Loader::start(dataset, transform, self.options.clone())?;
+        let batch = self.loader.next().ok_or_else(|| {
+            Error::Composition(
+                "the data set is smaller than a batch; lower train.batch_size".into(),
+            )
+        })?;
+        Ok(batch?)
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
 
+use crate::files::{copy, copy_folder};
 use crate::workspace::{
     build_release, command, hssl, plugins, release, root, run as run_command, target,
 };
@@ -66,26 +67,6 @@ fn fill(stage: &Path) -> Result<()> {
         fs::write(completions.join(format!("hssl.{shell}")), made.stdout)?;
     }
     run_command(command(hssl()).args(["man", "--out"]).arg(stage.join("share/man/man1")))
-}
-
-fn copy(file: &Path, folder: &Path) -> Result<()> {
-    let name = file.file_name().with_context(|| format!("{} has no name", file.display()))?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    fs::copy(file, folder.join(name))
-        .with_context(|| format!("cannot copy {} to {}", file.display(), folder.display()))?;
-    Ok(())
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    for entry in from.read_dir().with_context(|| format!("cannot list {}", from.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            copy_folder(&path, &to.join(path.file_name().unwrap_or_default()))?;
-        } else {
-            copy(&path, to)?;
-        }
-    }
-    Ok(())
 }
 
 fn pack(stage: &Path, name: &str, archive: &Path) -> Result<()> {

@@ -4,6 +4,8 @@ mod bench;
 mod cuda_toolkit;
 mod demo;
 mod dist;
+mod files;
+mod gpu;
 mod parity;
 mod python;
 mod test;
@@ -29,6 +31,7 @@ enum Task {
     Bench(bench::Args),
     Dist(dist::Args),
     CudaToolkit(cuda_toolkit::Args),
+    Gpu(gpu::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Dist(args) => dist::run(&args),
         Task::CudaToolkit(args) => cuda_toolkit::run(&args),
+        Task::Gpu(args) => gpu::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

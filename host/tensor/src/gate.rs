@@ -3,7 +3,10 @@
 //! [`check`] takes an operation as a function of tensors and runs it
 //! * in f64 against central differences, from inputs that are *not contiguous*, with the kernels
 //!   and with candle's operations ([`crate::mode::Mode::portable`]);
-//! * in f32 and bf16 against the f64 result.
+//! * in f32 and bf16 against the f64 result;
+//! * in a CUDA build on a machine with a GPU, all of this there as well.
+
+use std::cell::RefCell;
 
 use crate::mode::{self, Mode};
 use crate::{Array, DType, Device, Result, Tensor, random, tape};
@@ -79,6 +82,26 @@ pub(crate) fn noise(shape: impl Into<candle_core::Shape>) -> Array {
     Array::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
+thread_local! {
+    /// Where the gate computes at the moment.
+    static DEVICE: RefCell<Device> = const { RefCell::new(Device::Cpu) };
+}
+
+/// What an operation takes beside the gate's inputs (indices, labels, statistics), where the gate
+/// computes.
+pub(crate) fn here(tensor: &Tensor) -> Tensor {
+    Tensor::constant(DEVICE.with_borrow(|device| tensor.array().to_device(device)).unwrap())
+}
+
+/// The ways to compute an operation: a name, a device, and whether by candle's operations.
+fn ways() -> Vec<(&'static str, Device, bool)> {
+    let gpu = Device::new_cuda(0).ok().map(|device| ("CUDA", device, false));
+    [("kernel", Device::Cpu, false), ("portable", Device::Cpu, true)]
+        .into_iter()
+        .chain(gpu)
+        .collect()
+}
+
 type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// Sum of the projected output; random operations draw the same each time.
@@ -94,7 +117,7 @@ fn analytic(f: Function<'_>, inputs: &[Array]) -> (Array, Vec<Option<Array>>) {
     let leaves: Vec<Tensor> = inputs.iter().map(|x| tape::input(strided(x))).collect();
     let output = random::scope(11, 0, || f(&leaves)).unwrap();
     let array = output.array();
-    let weights = projection(array.dims(), array.dtype());
+    let weights = projection(array.dims(), array.dtype()).to_device(array.device()).unwrap();
     let mut parameters = crate::Gradients::default();
     let grads = tape::backward_from(&[(output, weights)], &leaves, &mut parameters).unwrap();
     (array, grads)
@@ -144,12 +167,12 @@ pub(crate) fn check(case: Case, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
         let expected = analytic(f, &inputs).0;
         (flat(&expected), (0..inputs.len()).map(|i| numeric(f, &inputs, i)).collect())
     });
-    for portable in [false, true] {
+    for (way, device, portable) in ways() {
+        DEVICE.set(device.clone());
         mode::scope(Mode { portable, ..training }, || {
-            let way = if portable { "portable" } else { "kernel" };
             let compare = |dtype: DType, tolerance: f64| {
-                let inputs: Vec<Array> =
-                    inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
+                let place = |x: &Array| x.to_dtype(dtype)?.to_device(&device);
+                let inputs: Vec<Array> = inputs.iter().map(|x| place(x).unwrap()).collect();
                 let (output, grads) = analytic(f, &inputs);
                 close(&format!("{way} {dtype:?} output"), &flat(&output), &expected, tolerance);
                 for (index, (grad, slope)) in grads.iter().zip(&slopes).enumerate() {
@@ -167,4 +190,5 @@ pub(crate) fn check(case: Case, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
             }
         });
     }
+    DEVICE.set(Device::Cpu);
 }

@@ -105,7 +105,7 @@ pub fn batch_norm(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
     use crate::mode::{Mode, current, scope};
     use crate::{Array, DType, Device};
 
@@ -121,6 +121,7 @@ mod tests {
                 let dtype = x.dtype();
                 let (mean, var) =
                     (constant(&[0.2, -0.4, 0.1], dtype), constant(&[0.5, 1.0, 2.0], dtype));
+                let (mean, var) = (here(&mean), here(&var));
                 Ok(batch_norm(x, &mean, &var, w, b, 1e-5, 0.1, training)?.remove(0))
             };
             check(Case::of(&[&[2, 2, 3, 3], &[3], &[3]]), |x| {

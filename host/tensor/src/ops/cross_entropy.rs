@@ -177,7 +177,7 @@ fn portable_backward(
 mod tests {
     use super::*;
     use crate::Device;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
     use crate::mode::{Mode, current, scope};
 
     fn labels(labels: &[i64]) -> Tensor {
@@ -186,9 +186,13 @@ mod tests {
 
     #[test]
     fn gradient() {
-        check(Case::of(&[&[3, 5]]), |x| cross_entropy(&x[0], &labels(&[4, 0, 2]), 0.0, -100));
-        check(Case::of(&[&[3, 37]]), |x| cross_entropy(&x[0], &labels(&[1, -100, 36]), 0.1, -100));
-        check(Case::of(&[&[3, 4]]), |x| cross_entropy(&x[0], &labels(&[1, 2, 1]), 0.0, 2));
+        check(Case::of(&[&[3, 5]]), |x| {
+            cross_entropy(&x[0], &here(&labels(&[4, 0, 2])), 0.0, -100)
+        });
+        check(Case::of(&[&[3, 37]]), |x| {
+            cross_entropy(&x[0], &here(&labels(&[1, -100, 36])), 0.1, -100)
+        });
+        check(Case::of(&[&[3, 4]]), |x| cross_entropy(&x[0], &here(&labels(&[1, 2, 1])), 0.0, 2));
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub(crate) fn put(grad: &Array, index: &Array, dims: &[usize], dim: usize) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
     use crate::{DType, Device};
 
     fn index(values: &[i64], shape: &[usize]) -> Tensor {
@@ -112,17 +112,19 @@ mod tests {
     #[test]
     fn gradient() {
         let picks = index(&[0, 2, 2, 1, 1, 0, 0, 0, 2, 1, 2, 2], &[2, 2, 3]);
-        check(Case::of(&[&[2, 3, 3]]), |x| gather(&x[0], &picks, 1));
-        check(Case::of(&[&[2, 2, 3]]), |x| gather(&x[0], &picks, -1));
+        check(Case::of(&[&[2, 3, 3]]), |x| gather(&x[0], &here(&picks), 1));
+        check(Case::of(&[&[2, 2, 3]]), |x| gather(&x[0], &here(&picks), -1));
         let fewer = index(&[1, 0, 1, 1, 1, 0], &[1, 3, 2]);
-        check(Case::of(&[&[2, 2, 3]]), |x| gather(&x[0], &fewer, 1));
+        check(Case::of(&[&[2, 2, 3]]), |x| gather(&x[0], &here(&fewer), 1));
     }
 
     #[test]
     fn gradient_of_whole_rows() {
-        let rows = index(&[3, 0, 0, 1, 1, 1], &[2, 3, 1]).array();
-        let rows = Tensor::constant(rows.broadcast_as((2, 3, 5)).unwrap());
-        check(Case::of(&[&[2, 4, 5]]), |x| gather(&x[0], &rows, 1));
+        let rows = index(&[3, 0, 0, 1, 1, 1], &[2, 3, 1]);
+        check(Case::of(&[&[2, 4, 5]]), |x| {
+            let rows = here(&rows).array().broadcast_as((2, 3, 5))?;
+            gather(&x[0], &Tensor::constant(rows), 1)
+        });
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn table(index: &Array) -> Result<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
     use crate::{DType, Device};
 
     fn index(values: &[i64]) -> Tensor {
@@ -47,15 +47,17 @@ mod tests {
 
     #[test]
     fn gradient() {
-        check(Case::of(&[&[3, 2, 3]]), |x| index_select(&x[0], &index(&[2, 0, 2, 2]), 0));
-        check(Case::of(&[&[2, 4, 3]]), |x| index_select(&x[0], &index(&[3, 1]), 1));
-        check(Case::of(&[&[2, 3]]), |x| index_select(&x[0], &index(&[1, 1, 0]), -1));
+        check(Case::of(&[&[3, 2, 3]]), |x| index_select(&x[0], &here(&index(&[2, 0, 2, 2])), 0));
+        check(Case::of(&[&[2, 4, 3]]), |x| index_select(&x[0], &here(&index(&[3, 1])), 1));
+        check(Case::of(&[&[2, 3]]), |x| index_select(&x[0], &here(&index(&[1, 1, 0])), -1));
     }
 
     #[test]
     fn an_index_that_is_a_view_is_read_where_it_lies() {
-        let entries = index(&[9, 1, 2]).array().narrow(0, 1, 2).unwrap();
-        check(Case::of(&[&[3, 2]]), |x| index_select(&x[0], &Tensor::constant(entries.clone()), 0));
+        check(Case::of(&[&[3, 2]]), |x| {
+            let entries = here(&index(&[9, 1, 2])).array().narrow(0, 1, 2)?;
+            index_select(&x[0], &Tensor::constant(entries), 0)
+        });
     }
 
     #[test]

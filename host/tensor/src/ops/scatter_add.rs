@@ -66,7 +66,7 @@ fn put(x: &Array, index: &Array, source: &Array, dim: usize) -> Result<Array> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
     use crate::{DType, Device};
 
     fn index(values: &[i64], shape: &[usize]) -> Tensor {
@@ -76,13 +76,19 @@ mod tests {
     #[test]
     fn gradient() {
         let places = index(&[0, 2, 2, 1, 1, 0, 0, 0, 2, 1, 2, 2], &[2, 2, 3]);
-        check(Case::of(&[&[2, 3, 3], &[2, 2, 3]]), |x| scatter_add(&x[0], &places, &x[1], 1));
-        check(Case::of(&[&[2, 2, 3], &[2, 2, 3]]), |x| scatter_add(&x[0], &places, &x[1], 2));
+        check(Case::of(&[&[2, 3, 3], &[2, 2, 3]]), |x| {
+            scatter_add(&x[0], &here(&places), &x[1], 1)
+        });
+        check(Case::of(&[&[2, 2, 3], &[2, 2, 3]]), |x| {
+            scatter_add(&x[0], &here(&places), &x[1], 2)
+        });
         let fewer = index(&[1, 0, 1, 1, 1, 0], &[1, 3, 2]);
-        check(Case::of(&[&[2, 2, 3], &[1, 3, 2]]), |x| scatter_add(&x[0], &fewer, &x[1], 1));
-        let rows = index(&[3, 0, 0, 1, 1, 1], &[2, 3, 1]).array();
-        let rows = Tensor::constant(rows.broadcast_as((2, 3, 5)).unwrap());
-        check(Case::of(&[&[2, 4, 5], &[2, 3, 5]]), |x| scatter_add(&x[0], &rows, &x[1], 1));
+        check(Case::of(&[&[2, 2, 3], &[1, 3, 2]]), |x| scatter_add(&x[0], &here(&fewer), &x[1], 1));
+        let rows = index(&[3, 0, 0, 1, 1, 1], &[2, 3, 1]);
+        check(Case::of(&[&[2, 4, 5], &[2, 3, 5]]), |x| {
+            let rows = here(&rows).array().broadcast_as((2, 3, 5))?;
+            scatter_add(&x[0], &Tensor::constant(rows), &x[1], 1)
+        });
     }
 
     #[test]

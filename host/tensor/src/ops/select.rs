@@ -49,14 +49,14 @@ fn choose(condition: &Array, on_true: &Array, on_false: &Array) -> Result<Array>
 mod tests {
     use super::*;
     use crate::Device;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
 
     #[test]
     fn gradient() {
         let condition = Array::new(&[[1u8], [0], [3]], &Device::Cpu).unwrap();
         let condition = Tensor::constant(condition);
-        check(Case::of(&[&[2, 3, 4], &[4]]), |x| select(&condition, &x[0], &x[1]));
-        check(Case::of(&[&[2, 1, 1], &[3, 2]]), |x| select(&condition, &x[0], &x[1]));
+        check(Case::of(&[&[2, 3, 4], &[4]]), |x| select(&here(&condition), &x[0], &x[1]));
+        check(Case::of(&[&[2, 1, 1], &[3, 2]]), |x| select(&here(&condition), &x[0], &x[1]));
     }
 
     /// What was not chosen may be infinite or NaN without harm to the other side.

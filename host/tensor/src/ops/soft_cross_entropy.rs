@@ -182,7 +182,7 @@ fn portable_backward(
 mod tests {
     use super::*;
     use crate::Device;
-    use crate::gate::{Case, check};
+    use crate::gate::{Case, check, here};
     use crate::mode::{Mode, current, scope};
 
     /// A fixed target; its rows need not sum to 1.
@@ -196,16 +196,18 @@ mod tests {
     #[test]
     fn gradient() {
         check(Case::of(&[&[3, 5]]), |x| {
-            soft_cross_entropy(&x[0], &target(&[3, 5], x[0].dtype()), 0.5)
+            soft_cross_entropy(&x[0], &here(&target(&[3, 5], x[0].dtype())), 0.5)
         });
         check(Case::of(&[&[2, 2, 37]]), |x| {
-            soft_cross_entropy(&x[0], &target(&[2, 2, 37], x[0].dtype()), 1.0)
+            soft_cross_entropy(&x[0], &here(&target(&[2, 2, 37], x[0].dtype())), 1.0)
         });
         // Logits of any type meet a target of another.
         check(Case::of(&[&[2, 4]]), |x| {
-            soft_cross_entropy(&x[0], &target(&[2, 4], DType::F32), 1.0)
+            soft_cross_entropy(&x[0], &here(&target(&[2, 4], DType::F32)), 1.0)
         });
-        check(Case::of(&[&[4]]), |x| soft_cross_entropy(&x[0], &target(&[4], DType::F64), 1.0));
+        check(Case::of(&[&[4]]), |x| {
+            soft_cross_entropy(&x[0], &here(&target(&[4], DType::F64)), 1.0)
+        });
     }
 
     #[test]

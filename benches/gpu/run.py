@@ -1,0 +1,268 @@
+"""Everything that has to be seen on a GPU, in one go: `cargo xtask gpu` packs this with the program.
+
+    python run.py --out RESULTS [gate agreement steps ops training]
+
+Needs a driver and PyTorch, and neither Rust nor a network. Each part is tried, whatever became of those
+before it; results.json and results.txt are written anew after each, so that nothing is lost when time
+runs out. Exit code 1 if a part failed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+HSSL = HERE / "bin/hssl"
+GATE = HERE / "bin/gate"
+
+# Name, file of benches/cases, and what it takes to fill a GPU.
+STEPS = [
+    ("DINO + HSSL, ViT-S/16, 2x224, batch 256", "dino_hssl_vit_small_224",
+     {"train.batch_size": 256}),
+    ("DINO, ViT-S/16, 2x224, batch 256", "dino_hssl_vit_small_224",
+     {"train.batch_size": 256, "hssl.supervision": "none"}),
+    ("DINO + HSSL, ViT-B/16, 2x224, batch 128", "dino_hssl_vit_small_224",
+     {"train.batch_size": 128, "backbone.arch": "vit_base"}),
+    ("DINO + HSSL, ViT-S/16, 2x224, batch 256, 65,536 prototypes", "dino_hssl_vit_small_224",
+     {"train.batch_size": 256, "objective.out_dim": 65536}),
+]
+
+# Compositions whose loss and gradients CPU and GPU must agree on, in f32.
+AGREEMENT = [
+    ("vit", "convnext", "dino"), ("vit", "swin", "dino"), ("vit", "poolformer", "dino"),
+    ("vit", "resnet", "dino"), ("vit", "resmlp", "dino"), ("swin", "convnext", "dino"),
+    ("convnext", "vit", "dino"), ("resnet", "convnext", "dino"), ("pvt", "convnext", "dino"),
+    ("vit", "convnext", "ibot"), ("vit", "convnext", "moco"), ("vit", "convnext", "vicreg"),
+]
+
+
+class Failed(Exception):
+    pass
+
+
+def call(arguments, limit=600, environment=None):
+    """A program's output; on failure its last words."""
+    done = subprocess.run([str(word) for word in arguments], capture_output=True, text=True,
+                          timeout=limit, env={**os.environ, **(environment or {})})
+    if done.returncode != 0:
+        raise Failed(f"{Path(arguments[0]).name}: exit code {done.returncode}\n"
+                     + (done.stdout + done.stderr)[-3000:])
+    return done.stdout
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def sets(values):
+    return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+
+
+def tensors(file):
+    """The tensors of a safetensors file, as float64."""
+    data = Path(file).read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + length])
+    types = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U8": np.uint8, "U32": np.uint32}
+    found = {}
+    for name, entry in header.items():
+        if name == "__metadata__" or entry["dtype"] not in types:
+            continue
+        start, end = (8 + length + place for place in entry["data_offsets"])
+        values = np.frombuffer(data[start:end], types[entry["dtype"]])
+        found[name] = values.astype(np.float64).reshape(entry["shape"])
+    return found
+
+
+def gate(_):
+    """Every operation's gradient against finite differences, on the GPU as well."""
+    if not GATE.exists():
+        raise Failed("bin/gate is not in this folder")
+    done = subprocess.run([GATE, "gradient", "--test-threads", "4"], capture_output=True, text=True,
+                          timeout=900)
+    failures = [line.split()[1] for line in done.stdout.splitlines()
+                if line.startswith("test ") and line.endswith("FAILED")]
+    summary = [line for line in done.stdout.splitlines() if line.startswith("test result")]
+    found = {"summary": summary[0] if summary else done.stdout[-500:], "failed": failures}
+    if done.returncode != 0:
+        raise Failed(json.dumps(found) + "\n" + done.stdout[-3000:])
+    return found
+
+
+def composition(base, head, method, folder):
+    options = {"vit": 'arch = "vit_tiny"\nembed_dim = 32\ndepth = 2\nnum_heads = 2\n'
+                      "patch_size = 8\nimg_size = 64"}
+    heads = {"swin": "num_heads = 2"}
+    text = (f'[backbone]\nplugin = "{base}"\n{options.get(base, "")}\n'
+            f'[heads.aux]\nplugin = "{head}"\ndepth = 1\n{heads.get(head, "")}\n'
+            f'[objective]\nplugin = "{method}"\n[hssl]\nsupervision = "hssl"\n'
+            '[data]\ntrain = "generated:shapes?n=64&size=64"\n'
+            "[views]\nglobal_crops_size = 64\nlocal_crops_number = 0\n"
+            "[train]\nbatch_size = 4\ndrop_path = 0.0\n")
+    file = folder / f"{base}-{head}-{method}.toml"
+    file.write_text(text)
+    return file
+
+
+def agreement(folder):
+    """One step on both devices from the same weights and views."""
+    found = []
+    for base, head, method in AGREEMENT:
+        name = f"{base} + {head}, {method}"
+        config = composition(base, head, method, folder)
+        here, there = folder / "cpu.safetensors", folder / "cuda.safetensors"
+        try:
+            call([HSSL, "step", config, "--set", "train.device=cpu", "--dump", here])
+            call([HSSL, "step", config, "--set", "train.device=cuda", "--load", here, "--dump", there])
+            cpu, cuda = tensors(here), tensors(there)
+            loss = abs(cpu["loss.total"] - cuda["loss.total"]).max() / abs(cpu["loss.total"]).max()
+            worst = max((float(np.linalg.norm(cpu[key] - cuda[key])
+                               / max(np.linalg.norm(cpu[key]), 1e-6)), key)
+                        for key in cpu if key.startswith("grad."))
+            found.append({"composition": name, "loss": float(loss), "gradient": worst[0],
+                          "worst": worst[1], "good": bool(loss < 1e-4 and worst[0] < 1e-2)})
+        except (Failed, KeyError, subprocess.TimeoutExpired) as error:
+            found.append({"composition": name, "error": str(error)[-800:], "good": False})
+    if not all(one["good"] for one in found):
+        raise Failed(json.dumps(found, indent=1))
+    return found
+
+
+def steps(folder):
+    """Training steps beside PyTorch's, in turns."""
+    found = []
+    for name, case, values in STEPS:
+        config = folder / f"{case}.toml"
+        shown = call([HSSL, "config", "show", "--toml", HERE / f"benches/cases/{case}.toml",
+                      *sets({"train.device": DEVICE, **values})])
+        config.write_text(shown)
+        counted = ["--steps", 10, "--warmup", 3]
+        peer = [sys.executable, HERE / "benches/peers/dino.py", config, *counted, "--precision", "bf16"]
+        sides = {
+            "hssl bf16": [HSSL, "bench", config, "--json", *counted, "--set", "train.precision=bf16"],
+            "eager bf16": peer,
+            "compile bf16": [*peer, "--compile"],
+        }
+        turns = {side: [] for side in sides}
+        for _ in range(2):
+            for side, arguments in sides.items():
+                try:
+                    turns[side].append(last_json(call(arguments, 300)))
+                except (Failed, subprocess.TimeoutExpired) as error:
+                    turns[side].append({"error": str(error)[-800:]})
+        found.append({"case": name, "turns": turns})
+    return found
+
+
+def speed(turns):
+    values = [turn["images_per_s"] for turn in turns if "images_per_s" in turn]
+    return statistics.median(values) if values else None
+
+
+def ops(_):
+    """Single operations beside PyTorch's."""
+    file = HERE / "benches/ops.toml"
+    ours = last_json(call([HSSL, "bench", "--ops", file, "--json"]))
+    theirs = last_json(call([sys.executable, HERE / "benches/peers/ops.py", file]))
+    key = lambda one: (one["name"], one["pass"], one["precision"])
+    times = {key(one): one["ms"] for one in theirs}
+    return [{**one, "torch_ms": times.get(key(one))} for one in ours]
+
+
+def training(folder):
+    """CIFAR-10 for real: images from the packed set, then nearest neighbours."""
+    if not (HERE / "data/cifar10-jpeg.tar.gz").exists():
+        raise Failed("data/cifar10-jpeg.tar.gz is not in this folder")
+    data = {"HSSL_DATA": str(HERE / "data")}
+    run = folder / "cifar10"
+    start = time.perf_counter()
+    call([HSSL, "pretrain", HERE / "configs/cifar10.toml", "--out", run,
+          *sets({"train.device": DEVICE, "train.precision": "bf16", "train.batch_size": 256})],
+         900, data)
+    seconds = time.perf_counter() - start
+    call([HSSL, "eval", run, "--suite", HERE / "configs/suites/cifar10.toml"], 300, data)
+    last = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-1]
+    return {"seconds": seconds, "last": last, "results": json.loads((run / "results.json").read_text())}
+
+
+PARTS = {"gate": gate, "agreement": agreement, "steps": steps, "ops": ops, "training": training}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def machine():
+    found = {"torch": torch.__version__, "python": platform.python_version(),
+             "date": time.strftime("%Y-%m-%d"), "device": DEVICE}
+    if DEVICE == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found["driver"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+    return found
+
+
+def table(results):
+    lines = [", ".join(f"{key} {value}" for key, value in results["machine"].items()), ""]
+    for part in PARTS:
+        if part not in results:
+            continue
+        result = results[part]
+        lines.append(f"## {part} ({result['seconds']:.0f} s)")
+        if "error" in result:
+            lines += ["FAILED", result["error"], ""]
+            continue
+        found = result["found"]
+        if part == "gate":
+            lines.append(found["summary"])
+        elif part == "agreement":
+            lines += [f"{one['composition']:<28} loss {one['loss']:.1e}  gradient {one['gradient']:.1e}"
+                      for one in found]
+        elif part == "steps":
+            for one in found:
+                speeds = {side: speed(turns) for side, turns in one["turns"].items()}
+                lines.append(f"{one['case']}: " + ", ".join(
+                    f"{side} {value:.1f}" if value else f"{side} failed"
+                    for side, value in speeds.items()) + " images/s")
+        elif part == "ops":
+            lines += [f"{one['name']:<32} {one['pass']:<8} {one['precision']:<5} {one['ms']:9.3f} ms"
+                      + (f"  PyTorch {one['torch_ms']:9.3f}  x{one['torch_ms'] / one['ms']:.2f}"
+                         if one["torch_ms"] else "") for one in found]
+        else:
+            lines += [f"trained and evaluated; pre-training {found['seconds']:.0f} s",
+                      json.dumps(found["results"])[:2000]]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    folder = arguments.out / "work"
+    folder.mkdir(exist_ok=True)
+    results = {"machine": machine()}
+    for part in arguments.parts or PARTS:
+        start = time.perf_counter()
+        try:
+            result = {"found": PARTS[part](folder)}
+        except Exception as error:  # whatever it was, the other parts are worth having
+            result = {"error": f"{type(error).__name__}: {error}"}
+        results[part] = {**result, "seconds": time.perf_counter() - start}
+        (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (arguments.out / "results.txt").write_text(table(results) + "\n")
+    print(table(results))
+    sys.exit(any("error" in results[part] for part in results if part != "machine"))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ const SEED: &str = "train.seed";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudyFile {
-    /// Configuration that every run starts from; relative to the study file.
+    /// Configuration that runs start from, unless a choice names another; relative to the study file.
     pub config: PathBuf,
     /// Evaluations of every run, in place of the configuration's; relative to the study file.
     pub suite: Option<PathBuf>,
@@ -52,6 +52,8 @@ struct Axis {
 #[serde(deny_unknown_fields)]
 struct Choice {
     name: String,
+    /// Configuration that its runs start from, in place of the study's; relative to the study file.
+    config: Option<PathBuf>,
     #[serde(default)]
     set: Table,
 }
@@ -63,6 +65,8 @@ pub struct Member {
     pub name: String,
     /// Its choice of each axis, in the study's order.
     pub choices: Vec<String>,
+    /// Configuration that it starts from.
+    pub config: PathBuf,
     /// `KEY=VALUE` as `--set` takes them.
     pub sets: Vec<String>,
 }
@@ -88,6 +92,9 @@ impl StudyFile {
             toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         file.config = folder.join(&file.config);
+        for choice in file.axes.iter_mut().flat_map(|axis| &mut axis.choices) {
+            choice.config = choice.config.take().map(|config| folder.join(config));
+        }
         file.suite = file.suite.map(|suite| folder.join(suite));
         Ok(file)
     }
@@ -117,9 +124,17 @@ impl StudyFile {
             }
             let sets = std::iter::once(&self.set).chain(combination.iter().map(|one| &one.set));
             let choices: Vec<String> = combination.iter().map(|one| one.name.clone()).collect();
+            let name = choices.iter().map(|name| as_file_name(name)).collect::<Vec<_>>().join("-");
+            let configs: Vec<_> =
+                combination.iter().filter_map(|one| one.config.as_ref()).collect();
+            ensure!(
+                configs.len() < 2,
+                "the run {name} starts from two configurations: {configs:?}"
+            );
             members.push(Member {
-                name: choices.iter().map(|name| as_file_name(name)).collect::<Vec<_>>().join("-"),
+                name,
                 choices,
+                config: configs.first().map_or(&self.config, |config| config).clone(),
                 sets: sets.flat_map(assignments).collect(),
             });
         }
@@ -165,6 +180,7 @@ impl Axis {
             (Some(key), [_, ..], []) => {
                 let choice = |value: &Value| Choice {
                     name: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+                    config: None,
                     set: Table::from_iter([(key.clone(), value.clone())]),
                 };
                 self.values.iter().map(choice).collect()
@@ -235,6 +251,17 @@ mod tests {
                 "train.seed=1"
             ]
         );
+    }
+
+    #[test]
+    fn a_choice_may_start_from_another_configuration() {
+        let axis = "[[axes]]\nname = \"method\"\nchoices = [{ name = \"a\" }, { name = \"b\", config = \"b.toml\" }]";
+        let plan = study(axis).plan().unwrap();
+        let configs: Vec<&Path> = plan.members.iter().map(|one| one.config.as_path()).collect();
+        assert_eq!(configs, [Path::new("a.toml"), Path::new("b.toml")]);
+        let twice = axis.replace("\"method\"", "\"again\"");
+        let error = study(&format!("{axis}\n{twice}")).plan().unwrap_err().to_string();
+        assert!(error.contains("b-b") && error.contains("two configurations"), "{error}");
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn dry_run(session: &Session, study: &StudyFile, plan: &Plan) -> Result<ExitCode
     let mut wrong = 0;
     for member in &plan.members {
         anstream::println!("{}  {}", member.name, member.sets.join(" "));
-        if let Err(error) = session.resolve(&study.config, &member.sets, &plugins) {
+        if let Err(error) = session.resolve(&member.config, &member.sets, &plugins) {
             wrong += 1;
             session.error(&error.context(format!("the run {}", member.name)));
         }
@@ -204,12 +204,7 @@ impl<'a> Work<'a> {
         let start = Instant::now();
         if !run.backbone().exists() {
             let mut train = self.hssl(&log).map_err(failed)?;
-            train
-                .arg("pretrain")
-                .arg(&self.study.config)
-                .arg("--resume")
-                .arg("--out")
-                .arg(run.path());
+            train.arg("pretrain").arg(&member.config).arg("--resume").arg("--out").arg(run.path());
             for set in self.sets(member) {
                 train.args(["--set", &set]);
             }

@@ -99,6 +99,7 @@ mod tests {
     fn seeds_are_averaged_and_failures_counted() {
         let member = |head: &str, seed: &str| Member {
             name: format!("{head}-{seed}"),
+            config: Default::default(),
             choices: vec![head.into(), seed.into()],
             sets: Vec::new(),
         };

@@ -7,6 +7,7 @@ mod allocator;
 mod command;
 mod logging;
 mod options;
+mod plot;
 mod progress;
 mod session;
 mod style;

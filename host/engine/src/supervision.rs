@@ -1,24 +1,52 @@
 //! The supervision graph: which teacher branch supervises which student branch.
 //!
 //! Branches are `base`, each head by its name, and `heads`, all of them joined (equation 10). With a
-//! single head, `heads` is that head.
+//! single head, `heads` is that head. `base.layers.N` is the base after its block N, from 0.
 
-use hssl_plugin_api::component::Edge;
+use std::collections::BTreeMap;
 
-use crate::config::{HsslConfig, Supervision};
+use hssl_plugin_api::component::{Edge, Kind};
+
+use crate::config::{HeadConfig, HsslConfig, Supervision};
 use crate::error::{Error, Result};
 
 /// The base model's branch.
 pub const BASE: &str = "base";
 /// All heads, their outputs concatenated over the channels.
 pub const HEADS: &str = "heads";
+/// What precedes the number of an intermediate layer.
+const LAYERS: &str = "base.layers.";
 
 /// The edges of a configuration, with `heads` replaced by the head where there is only one.
 ///
 /// # Errors
-/// A preset needs a head and there is none; an edge names an unknown branch; no edge is left; a
-/// head is named by none.
-pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
+/// A preset needs a head and there is none; an edge names an unknown branch; no edge is left, or none
+/// that trains the base; a head is named by none, or cannot be joined with others.
+pub fn resolve(config: &HsslConfig, heads: &BTreeMap<String, HeadConfig>) -> Result<Vec<Edge>> {
+    let names_of_heads: Vec<String> = heads.keys().cloned().collect();
+    let edges = edges_of(config, &names_of_heads)?;
+    let is_parallel =
+        |head: &str| heads.get(head).is_some_and(|head| head.connection.kind() == Kind::Backbone);
+    if let Some(head) = names_of_heads.iter().find(|head| is_parallel(head))
+        && names(&edges, HEADS)
+    {
+        return Err(Error::Composition(format!(
+            "the branch \"heads\" joins the maps of all heads, and the parallel head {head:?} has a map \
+             of its own grid; name each head in hssl.edges (hssl.supervision = \"edges\"), or set \
+             heads.{head}.connection = \"serial\""
+        )));
+    }
+    if edges.iter().all(|edge| is_parallel(&edge.student)) {
+        return Err(Error::Composition(
+            "no edge of the supervision graph trains the base: a parallel head runs beside it, and no \
+             gradient leads from there to the base; add an edge with student = \"base\" to hssl.edges"
+                .into(),
+        ));
+    }
+    Ok(edges)
+}
+
+fn edges_of(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
     let edges = match config.supervision {
         Supervision::None => vec![Edge::new(BASE, BASE)],
         Supervision::Hssl => vec![Edge::new(HEADS, BASE), Edge::new(HEADS, HEADS)],
@@ -34,7 +62,8 @@ pub fn resolve(config: &HsslConfig, heads: &[String]) -> Result<Vec<Edge>> {
                 .into(),
         ));
     }
-    let needs_head = edges.iter().any(|edge| edge.teacher != BASE || edge.student != BASE);
+    let of_base = |branch: &str| branch == BASE || layer_index(branch).is_some();
+    let needs_head = edges.iter().any(|edge| !of_base(&edge.teacher) || !of_base(&edge.student));
     if (needs_head || edges.is_empty()) && heads.is_empty() {
         return Err(Error::Composition(
             "the supervision graph needs an auxiliary head, and there is none; add one, for example \
@@ -62,6 +91,19 @@ fn search(head: &str) -> [Edge; 2] {
     [Edge { pair: pair.clone(), ..Edge::new(head, BASE) }, Edge { pair, ..Edge::new(BASE, head) }]
 }
 
+/// The block of a branch `base.layers.N`.
+pub fn layer_index(branch: &str) -> Option<usize> {
+    let index = branch.strip_prefix(LAYERS)?.parse().ok()?;
+    // One name for each: no `base.layers.08`.
+    (branch == format!("{LAYERS}{index}")).then_some(index)
+}
+
+/// The intermediate layers that edges name: branches by block.
+pub fn layers(edges: &[Edge]) -> BTreeMap<usize, String> {
+    let ends = edges.iter().flat_map(|edge| [&edge.teacher, &edge.student]);
+    ends.filter_map(|end| Some((layer_index(end)?, end.clone()))).collect()
+}
+
 /// Whether an edge has this branch at either end.
 pub fn names(edges: &[Edge], branch: &str) -> bool {
     edges.iter().any(|edge| edge.teacher == branch || edge.student == branch)
@@ -82,12 +124,13 @@ fn canonical(edge: Edge, heads: &[String]) -> Result<Edge> {
         match (name.as_str(), heads) {
             (HEADS, [only]) => Ok(only.clone()),
             (BASE | HEADS, _) => Ok(name),
+            _ if layer_index(&name).is_some() => Ok(name),
             _ if heads.contains(&name) => Ok(name),
             _ => {
                 let known: Vec<&str> =
                     [BASE, HEADS].into_iter().chain(heads.iter().map(String::as_str)).collect();
                 Err(Error::Composition(format!(
-                    "hssl.edges names the branch {name:?}; there are {}",
+                    "hssl.edges names the branch {name:?}; there are {}, and base.layers.N",
                     known.join(", ")
                 )))
             }
@@ -119,6 +162,7 @@ pub fn drop_path_rates(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Connection;
     use hssl_plugin_api::component::Reduction;
 
     fn config(supervision: Supervision, edges: Vec<Edge>) -> HsslConfig {
@@ -131,9 +175,23 @@ mod tests {
         }
     }
 
-    fn check(supervision: Supervision, heads: &[&str], expected: &[(&str, &str)]) {
-        let heads: Vec<String> = heads.iter().map(|name| (*name).to_owned()).collect();
-        let edges = resolve(&config(supervision, Vec::new()), &heads).unwrap();
+    fn heads(names: &[&str]) -> BTreeMap<String, HeadConfig> {
+        let head = |name: &&str| {
+            // Parallel heads are told by their names.
+            let parallel = name.starts_with("beside");
+            let connection = if parallel { Connection::Parallel } else { Connection::Serial };
+            let (plugin, options) = ("convnext".to_owned(), serde_json::Map::new());
+            ((*name).to_owned(), HeadConfig { plugin, connection, options })
+        };
+        names.iter().map(head).collect()
+    }
+
+    fn refusal(names: &[&str], edges: Vec<Edge>) -> String {
+        resolve(&config(Supervision::Edges, edges), &heads(names)).unwrap_err().to_string()
+    }
+
+    fn check(supervision: Supervision, names: &[&str], expected: &[(&str, &str)]) {
+        let edges = resolve(&config(supervision, Vec::new()), &heads(names)).unwrap();
         let found: Vec<_> =
             edges.iter().map(|e| (e.teacher.as_str(), e.student.as_str())).collect();
         assert_eq!(found, expected);
@@ -159,26 +217,43 @@ mod tests {
             &["a", "b"],
             &[("a", BASE), (BASE, "a"), ("b", BASE), (BASE, "b")],
         );
-        let heads = ["a".to_owned(), "b".to_owned()];
-        let edges = resolve(&config(Supervision::Search, Vec::new()), &heads).unwrap();
+        let edges = resolve(&config(Supervision::Search, Vec::new()), &heads(&["a", "b"])).unwrap();
         let ends = edges.iter().map(|edge| edge.teacher_end().to_string());
         assert_eq!(ends.collect::<Vec<_>>(), ["a/a", "a/base", "b/b", "b/base"]);
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = resolve(&config(Supervision::Hssl, Vec::new()), &[]).unwrap_err().to_string();
+        let hssl = config(Supervision::Hssl, Vec::new());
+        let error = resolve(&hssl, &heads(&[])).unwrap_err().to_string();
         assert!(error.contains("[heads.aux]"), "{error}");
-        let edges = vec![edge("auxx", BASE)];
-        let error = resolve(&config(Supervision::Edges, edges), &["aux".into()]);
-        assert!(error.unwrap_err().to_string().contains("\"auxx\""));
+        assert!(refusal(&["aux"], vec![edge("auxx", BASE)]).contains("\"auxx\""));
+        assert!(refusal(&[], vec![edge(BASE, "base.layers.01")]).contains("base.layers.N"));
+    }
+
+    #[test]
+    fn intermediate_layers_are_branches_without_a_head() {
+        let graph = vec![edge(BASE, BASE), edge(BASE, "base.layers.8")];
+        let edges = resolve(&config(Supervision::Edges, graph.clone()), &heads(&[])).unwrap();
+        assert_eq!(edges, graph);
+        assert_eq!(layers(&edges), BTreeMap::from([(8, "base.layers.8".to_owned())]));
+    }
+
+    #[test]
+    fn a_parallel_head_is_not_joined_and_trains_no_base() {
+        check(Supervision::Hssl, &["beside"], &[("beside", BASE), ("beside", "beside")]);
+        let error = refusal(&["a", "beside"], vec![edge(HEADS, BASE)]);
+        assert!(error.contains("\"beside\"") && error.contains("joins"), "{error}");
+        let error = refusal(&["beside"], vec![edge("beside", "beside")]);
+        assert!(error.contains("student = \"base\""), "{error}");
+        let graph = vec![edge("beside", "base.layers.0"), edge("beside", "beside")];
+        resolve(&config(Supervision::Edges, graph), &heads(&["beside"])).unwrap();
     }
 
     #[test]
     fn a_head_that_no_edge_names_is_refused() {
-        let heads = ["a".to_owned(), "b".to_owned()];
-        let resolve = |edges| resolve(&config(Supervision::Edges, edges), &heads);
-        let error = resolve(vec![edge("a", BASE)]).unwrap_err().to_string();
+        let resolve = |edges| resolve(&config(Supervision::Edges, edges), &heads(&["a", "b"]));
+        let error = refusal(&["a", "b"], vec![edge("a", BASE)]);
         assert!(error.contains("\"b\"") && error.contains("[heads.b]"), "{error}");
         for named in [edge("b", BASE), edge(BASE, "b"), edge(HEADS, BASE)] {
             resolve(vec![edge("a", BASE), named]).unwrap();

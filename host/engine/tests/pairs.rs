@@ -225,6 +225,140 @@ fn a_head_of_a_fixed_grid_sits_out_other_crops() {
     assert!(error.contains("resmlp") && error.contains("32"), "{error}");
 }
 
+/// DINO on the ViT with these heads and this graph.
+fn on_vit(heads_and_graph: &str, plugins: &Registry) -> Result<Learner, hssl_engine::Error> {
+    on(BASES[0], heads_and_graph, plugins)
+}
+
+fn on(
+    (base, options): (&str, &str),
+    heads_and_graph: &str,
+    plugins: &Registry,
+) -> Result<Learner, hssl_engine::Error> {
+    let (method, method_options) = METHODS[0];
+    let text = format!(
+        "[backbone]\nplugin = \"{base}\"\n{options}
+         [objective]\nplugin = \"{method}\"\n{method_options}
+         {heads_and_graph}
+         [data]\ntrain = \"generated:shapes?n=8&size=64\"
+         [views]\nglobal_crops_size = 64\nlocal_crops_number = 2\nlocal_crops_size = 32
+         [train]\nepochs = 2\nbatch_size = 4\ndrop_path = 0.1"
+    );
+    Learner::build(&configuration(&text, &[], plugins), plugins, &Device::Cpu)
+}
+
+fn beside((head, options): (&str, &str), connection: &str) -> String {
+    format!("[heads.aux]\nplugin = \"{head}\"\nconnection = \"{connection}\"\n{options}")
+}
+
+#[test]
+fn every_backbone_is_a_head_beside_the_base() {
+    let plugins = registry(&PLUGINS);
+    for head in BASES {
+        let mut learner = on_vit(&beside(head, "parallel"), &plugins).unwrap();
+        train(&mut learner, true, &format!("{} beside the base", head.0));
+        let names = |store: &hssl_engine::parameters::Store| -> Vec<String> {
+            store.iter().map(|parameter| parameter.name().to_owned()).collect()
+        };
+        let student = names(&learner.stores.student);
+        let of_head = student.iter().filter(|name| name.starts_with("heads.aux."));
+        let alone = on(head, "[hssl]\nsupervision = \"none\"", &plugins).unwrap();
+        let alone = names(&alone.stores.student);
+        let of_base = alone.iter().filter_map(|name| name.strip_prefix("backbone."));
+        let expected: Vec<String> = of_base.map(|name| format!("heads.aux.{name}")).collect();
+        assert!(!expected.is_empty() && of_head.eq(expected.iter()), "{}: {student:?}", head.0);
+        assert!(expected.iter().all(|name| names(&learner.stores.teacher).contains(name)));
+    }
+}
+
+#[test]
+fn a_head_beside_the_base_sees_local_crops_unless_told_otherwise() {
+    let plugins = registry(&PLUGINS);
+    let global = views(true);
+    let alone = BatchViews { local: None, ..global.clone() };
+    // ResMLP takes images of one size.
+    for (head, connection, sees) in [
+        (BASES[2], "parallel", true),
+        (BASES[2], "parallel_global", false),
+        (BASES[4], "parallel", false),
+    ] {
+        let mut learner = on_vit(&beside(head, connection), &plugins).unwrap();
+        let mut part = |views: &BatchViews| {
+            learner.forward(views, &info(4), 0).unwrap().parts["aux->aux"].scalar().unwrap()
+        };
+        assert_eq!(part(&global) != part(&alone), sees, "{} {connection}", head.0);
+    }
+    let other = (BASES[4].0, "patch_size = 16\nimg_size = 32\nembed_dim = 32\ndepth = 1");
+    let error = on_vit(&beside(other, "parallel"), &plugins).err().unwrap().to_string();
+    assert!(error.contains("images of 32") && error.contains("[heads.aux]"), "{error}");
+}
+
+#[test]
+fn a_teachers_base_that_does_not_run_takes_the_students_running_statistics() {
+    let plugins = registry(&PLUGINS);
+    // The only target is the head beside the base, which has statistics as well.
+    let mut learner = on(BASES[3], &beside(BASES[3], "parallel"), &plugins).unwrap();
+    train(&mut learner, true, "a ResNet beside a ResNet");
+    let [student, teacher] = values(&learner, "backbone.bn1.running_mean");
+    assert_eq!(student, teacher);
+    let [student, teacher] = values(&learner, "heads.aux.bn1.running_mean");
+    assert_ne!(student, teacher);
+}
+
+/// The base's own output supervises it, and its layer `index` (Table 21).
+fn deep_to_shallow(index: usize) -> String {
+    format!(
+        "[hssl]\nsupervision = \"edges\"\nedges = [
+             {{ teacher = \"base\", student = \"base\" }},
+             {{ teacher = \"base\", student = \"base.layers.{index}\" }},
+         ]"
+    )
+}
+
+#[test]
+fn every_bases_layers_are_branches() {
+    let plugins = registry(&PLUGINS);
+    for base in BASES {
+        // Of the pyramids, the last block of the third stage, and of the others the first of two.
+        let index = if ["vit", "resmlp"].contains(&base.0) {
+            0
+        } else if base.0 == "resnet" {
+            2
+        } else {
+            3
+        };
+        let what = format!("layer {index} of {}", base.0);
+        let mut learner = on(base, &deep_to_shallow(index), &plugins)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        train(&mut learner, takes_local(base.0), &what);
+        let outcome = learner.forward(&views(takes_local(base.0)), &info(8), 0).unwrap();
+        let scalar = |name: &str| outcome.parts[name].scalar().unwrap();
+        let shallow = scalar(&format!("base->base.layers.{index}"));
+        let mean = (scalar("base->base") + shallow) / 2.0;
+        assert!((outcome.total.scalar().unwrap() - mean).abs() < 1e-5, "{what}");
+    }
+}
+
+#[test]
+fn a_shallow_layer_has_a_norm_and_projection_of_its_own_and_trains_no_deeper_block() {
+    let plugins = registry(&PLUGINS);
+    let only = "[hssl]\nsupervision = \"edges\"\nedges = [{ teacher = \"base\", student = \"base.layers.0\" }]";
+    let mut learner = on_vit(only, &plugins).unwrap();
+    let outcome = learner.forward(&views(true), &info(4), 0).unwrap();
+    let gradients = learner.backward(&outcome, 1).unwrap();
+    let reached = |name: &str| {
+        let parameter = learner.stores.student.get(name).unwrap_or_else(|| panic!("no {name}"));
+        gradients.get(parameter).is_some()
+    };
+    assert!(reached("base.layers.0.norm.weight") && reached("backbone.blocks.0.mlp.fc2.weight"));
+    assert!(!reached("backbone.blocks.1.mlp.fc2.weight") && !reached("backbone.norm.weight"));
+    let excused = learner.check_gradients(&gradients).unwrap();
+    assert!(excused.iter().all(|name| name.starts_with("backbone.")), "{excused:?}");
+
+    let error = on_vit(&deep_to_shallow(2), &plugins).err().unwrap().to_string();
+    assert!(error.contains("\"base.layers.2\"") && error.contains("2 blocks"), "{error}");
+}
+
 #[test]
 fn every_base_and_head_keeps_the_interfaces_promises() {
     let plugins = registry(&PLUGINS);

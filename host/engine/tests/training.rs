@@ -11,7 +11,7 @@ use hssl_datasets::Roots;
 use hssl_engine::base::{BaseModel, weights_of};
 use hssl_engine::checkpoint;
 use hssl_engine::component::{Report, StepInfo};
-use hssl_engine::config::ComponentConfig;
+use hssl_engine::config::{ComponentConfig, Connection};
 use hssl_engine::embed::{Embedding, embed};
 use hssl_engine::evaluate::{EvaluationData, Evaluator};
 use hssl_engine::events::{Event, Observer, Unobserved};
@@ -374,6 +374,25 @@ fn images_that_an_evaluation_replaces_are_warned_of() {
     let unreadable =
         |text: &&String| text.contains("unreadable images of") && text.contains(": 2;");
     assert_eq!(warnings.iter().filter(unreadable).count(), 2, "one for each split: {warnings:?}");
+}
+
+#[test]
+fn a_head_beside_the_base_is_not_exported() {
+    let names = |run: &Run| -> Vec<String> {
+        run.train(false, &Unobserved).unwrap();
+        let bytes = std::fs::read(run.folder().join("backbone.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut names: Vec<String> = file.names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let plain = Run::new("").with_edges(&[("base", "base")]).without_heads();
+    let mut beside = Run::new("");
+    let head = beside.config.heads.get_mut("aux").unwrap();
+    head.connection = Connection::Parallel;
+    let options = json!({ "patch_size": 2, "dims": [8, 16], "depths": [1, 1] });
+    head.options = options.as_object().unwrap().clone();
+    assert_eq!(names(&beside), names(&plain));
 }
 
 #[test]

@@ -115,9 +115,23 @@ pub struct Request {
     /// Return the image-level output of the last `layers` blocks (0: none).
     #[serde(default)]
     pub layers: usize,
+    /// Leave out the final norm of those layers: whoever asks has one of his own for each.
+    #[serde(default)]
+    pub layers_before_norm: bool,
     /// Return the stage pyramid.
     #[serde(default)]
     pub stages: bool,
+}
+
+impl Request {
+    /// A layer's output under the final norm, or as it is, whichever was asked for.
+    pub fn layer(
+        &self,
+        x: &Tensor,
+        norm: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if self.layers_before_norm { Ok(x.clone()) } else { norm(x) }
+    }
 }
 
 /// A mask; compared by identity, so that [`Request`] stays comparable.

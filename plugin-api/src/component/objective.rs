@@ -65,7 +65,8 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Edge {
-    /// Branch of the teacher: `base`, a head's name, or `heads` (all heads joined).
+    /// Branch of the teacher: `base`, `base.layers.N` (its block N, from 0), a head's name, or `heads`
+    /// (all heads joined).
     pub teacher: String,
     /// Branch of the student.
     pub student: String,
@@ -128,6 +129,9 @@ pub struct ProjectedLogits {
     pub centred: Tensor,
 }
 
+fn yes() -> bool {
+    true
+}
 fn one() -> f64 {
     1.0
 }
@@ -168,13 +172,16 @@ pub fn reduce_edges(terms: &[(&Edge, Tensor)], reduction: Reduction) -> Result<T
         .ok_or_else(|| Error::refused("the supervision graph has no edge that this objective uses"))
 }
 
-/// A branch and its width.
+/// A branch: what an edge may end at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BranchSpec {
-    /// `base`, a head's name, or `heads`.
+    /// `base`, `base.layers.N`, a head's name, or `heads`.
     pub name: String,
     /// Channels.
     pub width: usize,
+    /// Whether its map has the base's grid, so that its patches can be held against the base's.
+    #[serde(default = "yes")]
+    pub patches: bool,
 }
 
 /// What an objective is built with.

@@ -124,7 +124,11 @@ impl Backbone for ConvNeXt {
         let mean = |map: &Tensor| map.mean(&[1, 2], false);
         let layer = |(map, is_last_stage): &(Tensor, bool)| {
             let vector = mean(map)?;
-            if *is_last_stage { self.norm.forward(&vector) } else { Ok(vector) }
+            if *is_last_stage {
+                request.layer(&vector, |x| self.norm.forward(x))
+            } else {
+                Ok(vector)
+            }
         };
         Ok(Features {
             image: self.norm.forward(&mean(&output.map)?)?,

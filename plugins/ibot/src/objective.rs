@@ -14,7 +14,7 @@ use hssl_plugin_api::serde_json::Value;
 use hssl_plugin_api::{DType, Result, Tensor};
 
 use crate::config::Config;
-use crate::edges::{BASE, with_patch_edges};
+use crate::edges::{BASE, check_patches, with_patch_edges};
 use crate::masks::{Batch, Draws, HiddenPatches, Masking, Masks};
 use crate::patches::{Patches, class_attention, grid, hidden_patch_loss};
 use crate::recipe::recipe;
@@ -62,6 +62,7 @@ impl<M: Masking> Objective for MaskedDistillation<M> {
     fn new(config: Config<M>, setup: &ObjectiveSetup<'_>) -> Result<Self> {
         config.check()?;
         let edges = with_patch_edges(M::OBJECTIVE, &setup.edges, config.patch_edges)?;
+        check_patches(M::OBJECTIVE, &edges, &setup.branches)?;
         let setup = ObjectiveSetup { edges, ..setup.clone() };
         let centres = |name: &str, level: Level, outputs: usize| -> Result<_> {
             let (momentum, state) = (config.center_momentum, &setup.state);

@@ -125,7 +125,11 @@ impl Backbone for PoolFormer {
         let output = self.stages.forward(cx, &x, request, Conv2d::forward)?;
         let (image, map) = self.norm.forward(&output.map)?;
         let layer = |(map, is_last_stage): &(Tensor, bool)| {
-            if *is_last_stage { Ok(self.norm.forward(map)?.0) } else { mean(map) }
+            if *is_last_stage && !request.layers_before_norm {
+                Ok(self.norm.forward(map)?.0)
+            } else {
+                mean(map)
+            }
         };
         Ok(Features {
             image,

@@ -69,15 +69,18 @@ impl PyramidVisionTransformer {
         let wanted = self.sizes.layers_in(i, request.layers);
         let out = stage.blocks.forward(cx, &x, grid, wanted, request.attention && last)?;
         for layer in &out.layers {
-            layers.push(self.image_vector(i, layer)?);
+            layers.push(self.image_vector(i, layer, request)?);
         }
         Ok((out, grid))
     }
 
     /// What stands for the images in a block's output (B, N, C): the class token after the final norm in
     /// the last stage, the mean over positions before.
-    fn image_vector(&self, stage: usize, x: &Tensor) -> Result<Tensor> {
-        if stage == LAST { self.norm.forward(&x.index(1, 0)?) } else { x.mean(&[1], false) }
+    fn image_vector(&self, stage: usize, x: &Tensor, request: &Request) -> Result<Tensor> {
+        if stage < LAST {
+            return x.mean(&[1], false);
+        }
+        request.layer(&x.index(1, 0)?, |class| self.norm.forward(class))
     }
 }
 

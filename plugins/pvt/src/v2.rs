@@ -84,7 +84,8 @@ impl Backbone for PyramidVisionTransformerV2 {
             let with_attention = request.attention && i + 1 == STAGES;
             let out = stage.blocks.forward(cx, &x, [rows, columns], wanted, with_attention)?;
             for layer in &out.layers {
-                layers.push(stage.norm.forward(layer)?.mean(&[1], false)?);
+                let layer = request.layer(layer, |x| stage.norm.forward(x))?;
+                layers.push(layer.mean(&[1], false)?);
             }
             let raw = out.x.reshape((b, rows, columns, c))?;
             map = stage.norm.forward(&raw)?;

@@ -78,7 +78,7 @@ impl Backbone for ResMlp {
         let (pre_norm, last) = self.blocks.forward_with_last(cx, &x, request.layers)?;
         let map = self.norm.forward(&pre_norm)?;
         let mean = |map: &Tensor| map.mean(&[1, 2], false);
-        let layer = |x: &Tensor| mean(&self.norm.forward(x)?);
+        let layer = |x: &Tensor| mean(&request.layer(x, |x| self.norm.forward(x))?);
         Ok(Features {
             image: mean(&map)?,
             layers: last.iter().map(layer).collect::<Result<_>>()?,

@@ -202,8 +202,9 @@ impl Backbone for SwinTransformer {
                 done += 1;
                 if done + request.layers > total {
                     // The final norm has the width of the last stage alone.
-                    let normed = if i == last { self.norm.forward(&x)? } else { x.clone() };
-                    layers.push(normed.mean(&[1, 2], false)?);
+                    let norm =
+                        |x: &Tensor| if i == last { self.norm.forward(x) } else { Ok(x.clone()) };
+                    layers.push(request.layer(&x, norm)?.mean(&[1, 2], false)?);
                 }
             }
             if request.stages && i < last {

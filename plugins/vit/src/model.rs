@@ -172,7 +172,9 @@ impl Backbone for VisionTransformer {
             attention = outputs.split_off(1).pop();
             x = outputs.remove(0);
             if i + request.layers > last {
-                layers.push(self.norm.forward(&x.narrow(1, 0, 1)?)?.reshape((b, c))?);
+                let class = x.narrow(1, 0, 1)?;
+                let class = request.layer(&class, |class| self.norm.forward(class))?;
+                layers.push(class.reshape((b, c))?);
             }
         }
 

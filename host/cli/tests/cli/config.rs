@@ -19,6 +19,26 @@ fn every_configuration_of_the_repository_is_right() {
 }
 
 #[test]
+fn every_run_of_every_study_of_the_repository_is_right() {
+    let desk = Desk::with_all_plugins();
+    let mut folders = vec![configs().join("studies")];
+    let mut runs = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let text = std::fs::read_to_string(&entry).unwrap_or_default();
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if text.contains("[[axes]]") || text.contains("table-") {
+                let arguments = ["study".into(), entry, "--dry-run".into()];
+                runs += Outcome::of(desk.command(&arguments)).good().out.lines().count();
+            }
+        }
+    }
+    // Tables 1, 2, 4, 5 and 16 to 21 alone have 46, and each of them twice.
+    assert!(runs > 90, "{runs}");
+}
+
+#[test]
 fn show_tells_value_and_origin() {
     let desk = Desk::new();
     desk.write("base.toml", "[train]\nmin_lr = 0.25\n");

@@ -9,6 +9,20 @@ use tempfile::TempDir;
 /// The plugins that Cargo built beside these tests.
 const PLUGINS: [&str; 5] = ["vit", "convnext", "dino", "knn", "linear"];
 
+const OTHER_PLUGINS: [&str; 11] = [
+    "barlow",
+    "byol",
+    "ibot",
+    "moco",
+    "poolformer",
+    "pvt",
+    "resmlp",
+    "resnet",
+    "simclr",
+    "swin",
+    "vicreg",
+];
+
 /// The library of a plugin.
 pub fn plugin(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
@@ -26,6 +40,15 @@ impl Desk {
         std::fs::create_dir(desk.path("")).unwrap();
         desk.install(Path::new(env!("CARGO_BIN_EXE_hssl")), "bin");
         for name in PLUGINS {
+            desk.install(&plugin(name), "lib/hssl/plugins");
+        }
+        desk
+    }
+
+    /// With every plugin.
+    pub fn with_all_plugins() -> Self {
+        let desk = Self::new();
+        for name in OTHER_PLUGINS {
             desk.install(&plugin(name), "lib/hssl/plugins");
         }
         desk

@@ -83,6 +83,27 @@ fn heads_are_compared_with_their_base() {
         assert!((logged - measured(key)).abs() < 1e-6, "{key}: {logged} and {}", measured(key));
     }
 
+    let costly = desk.hssl("analyse run --images 16 --cost --plots plots --json").good();
+    let costs = &costly.json()[0]["costs"];
+    let of = |cost: &Value, key: &str| cost[key].as_f64().unwrap();
+    let (base, with_head) = (&costs["base"], &costs["with_head"]["aux"]);
+    // At each of four positions: the depthwise 7 x 7, and the MLP's 16 x 64 there and back.
+    let positions = 4.0;
+    let expected = positions * (16.0 * 49.0 + 2.0 * 16.0 * 64.0) / 1e6;
+    let found = of(with_head, "mega_multiply_adds") - of(base, "mega_multiply_adds");
+    assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+    for cost in [base, with_head] {
+        assert!(of(cost, "forward_ms") > 0.0, "{costs}");
+        assert!(of(cost, "forward_backward_ms") > of(cost, "forward_ms"), "{costs}");
+    }
+    for name in ["discrepancy", "cka", "procrustes"] {
+        let svg = std::fs::read_to_string(desk.path(&format!("plots/{name}.svg"))).unwrap();
+        assert!(svg.contains("epochs of training") && svg.contains("polygon"), "{svg}");
+        let png = std::fs::read(desk.path(&format!("plots/{name}.png"))).unwrap();
+        assert!(png.len() > 5_000, "{name}: {}", png.len());
+    }
+    desk.hssl("analyse run --images 16 --cost").good().says(&["no head", "FORWARD MS", "(x"]);
+
     desk.hssl("pretrain c.toml --out plain --set hssl.supervision=none").good();
     let held = desk.hssl("analyse run --baseline plain --images 0").good().says(&["N_S", "sIoU %"]);
     assert_eq!(held.out.lines().last().unwrap().split_whitespace().count(), 9, "{held:#?}");

@@ -11,7 +11,7 @@ use super::measures::{centred, divergence, linear_cka, printed_divergence, procr
 use crate::error::Result;
 use crate::events::Observer;
 use crate::plugin::import;
-use crate::supervision::BASE;
+use crate::supervision::{BASE, layer_index};
 use crate::train::Learner;
 
 /// How a head's branch differs from the base; over the same plain images, by the teacher.
@@ -101,7 +101,8 @@ pub fn compare(
 /// The branches of heads that the supervision graph names.
 pub(super) fn head_branches(learner: &Learner) -> BTreeSet<String> {
     let ends = learner.edges.iter().flat_map(|edge| [&edge.teacher, &edge.student]);
-    ends.filter(|branch| *branch != BASE).cloned().collect()
+    let of_base = |branch: &str| branch == BASE || layer_index(branch).is_some();
+    ends.filter(|branch| !of_base(branch)).cloned().collect()
 }
 
 /// Centred, uncentred and printed discrepancy of a head on one batch. Where it has several projections,

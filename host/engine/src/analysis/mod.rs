@@ -2,12 +2,14 @@
 //! that one answers and the other does not.
 
 mod compare;
+mod cost;
 mod heads;
 mod images;
 mod measures;
 mod samples;
 
 pub use compare::{Comparison, compare};
+pub use cost::{Cost, Costs, costs};
 pub use heads::{HeadReport, heads_of};
 pub use images::Images;
 pub use measures::{centred, divergence, linear_cka, printed_divergence, procrustes};

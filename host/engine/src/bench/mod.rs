@@ -11,7 +11,7 @@ pub use operation::{Case, OperationTime, Work, bench_operation, read_cases};
 pub use step::{Measurement, Part, Plan, bench_steps};
 
 /// The middle one of some numbers, which it sorts.
-fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -4,6 +4,7 @@ use hssl_plugin_api::component::Edge;
 
 use super::validate::nearest;
 use super::{HsslConfig, Problem, RunConfig, Supervision, TrainConfig};
+use crate::supervision::layer_index;
 
 /// Branches that every supervision graph has beside the heads.
 const BASE: &str = "base";
@@ -99,12 +100,12 @@ fn branches(config: &RunConfig, index: usize, edge: &Edge, problems: &mut Vec<Pr
         known.extend(config.heads.keys().map(String::as_str));
     }
     for (end, branch) in [("teacher", &edge.teacher), ("student", &edge.student)] {
-        if known.contains(&branch.as_str()) {
+        if known.contains(&branch.as_str()) || layer_index(branch).is_some() {
             continue;
         }
         let advice = match nearest(branch, known.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("there are: {}", known.join(", ")),
+            None => format!("there are: {}, and base.layers.N", known.join(", ")),
         };
         let message = format!("there is no branch \"{branch}\"; {advice}");
         problems.push(Problem::error(format!("hssl.edges[{index}].{end}"), message));

@@ -3,7 +3,7 @@
 use hssl_plugin_api::component::{ComponentManifest, Kind};
 use serde_json::{Map, Value, json};
 
-use super::RunConfig;
+use super::{RunConfig, layer};
 
 /// The schema of a run's configuration without the components' options.
 pub(super) fn run() -> Value {
@@ -17,7 +17,7 @@ pub fn document(components: &[ComponentManifest]) -> Value {
         Some(Value::Object(definitions)) => definitions,
         _ => Map::new(),
     };
-    let mut section = |kind: Kind| {
+    let mut section = |kind: Kind, host_keys: &[&str]| {
         let known: Vec<&ComponentManifest> =
             components.iter().filter(|component| component.kind == kind).collect();
         let names: Vec<&str> = known.iter().map(|component| component.name.as_str()).collect();
@@ -28,7 +28,7 @@ pub fn document(components: &[ComponentManifest]) -> Value {
         let cases: Vec<Value> = known
             .iter()
             .map(|component| {
-                let options = hoist(component, &mut definitions);
+                let options = hoist(component, host_keys, &mut definitions);
                 let when = json!({ "properties": { "plugin": { "const": component.name } } });
                 json!({ "if": when, "then": options })
             })
@@ -38,9 +38,22 @@ pub fn document(components: &[ComponentManifest]) -> Value {
         });
         json!({ "type": "object", "properties": { "plugin": plugin }, "allOf": cases })
     };
-    let backbone = section(Kind::Backbone);
-    let objective = section(Kind::Objective);
-    let (head, evaluator) = (section(Kind::Head), section(Kind::Evaluator));
+    let component_keys = layer::host_keys("");
+    let head_keys = layer::host_keys("heads.NAME");
+    let backbone = section(Kind::Backbone, component_keys);
+    let objective = section(Kind::Objective, component_keys);
+    let evaluator = section(Kind::Evaluator, component_keys);
+    // A head is a backbone where it runs beside the base.
+    let parallel = json!({
+        "properties": { "connection": { "not": { "const": "serial" } } }, "required": ["connection"],
+    });
+    let head = json!({
+        "type": "object",
+        "properties": { "connection": { "$ref": "#/$defs/Connection" } },
+        "if": parallel,
+        "then": section(Kind::Backbone, head_keys),
+        "else": section(Kind::Head, head_keys),
+    });
     definitions.insert("head".into(), head);
     definitions.insert("evaluator".into(), evaluator);
     if let Some(Value::Object(properties)) = root.get_mut("properties") {
@@ -91,9 +104,13 @@ fn insert_described(properties: &mut Map<String, Value>, key: &str, mut schema: 
     properties.insert(key.to_owned(), schema);
 }
 
-/// A component's schema as part of a larger one: its definitions under names of its own, and
-/// `plugin` among its keys.
-fn hoist(component: &ComponentManifest, definitions: &mut Map<String, Value>) -> Value {
+/// A component's schema as part of a larger one: its definitions under names of its own, and the host's
+/// keys among its own.
+fn hoist(
+    component: &ComponentManifest,
+    host_keys: &[&str],
+    definitions: &mut Map<String, Value>,
+) -> Value {
     let prefix = format!("{}.{}.", component.kind.word(), component.name);
     let mut schema = component.config.clone();
     rename(&mut schema, &prefix);
@@ -103,10 +120,11 @@ fn hoist(component: &ComponentManifest, definitions: &mut Map<String, Value>) ->
     }
     table.remove("$schema");
     table.remove("required");
+    let allowed = host_keys.iter().map(|key| ((*key).to_owned(), json!(true)));
     if let Some(Value::Object(properties)) = table.get_mut("properties") {
-        properties.insert("plugin".into(), json!(true));
+        properties.extend(allowed);
     } else if table.get("additionalProperties") == Some(&Value::Bool(false)) {
-        table.insert("properties".into(), json!({ "plugin": true }));
+        table.insert("properties".into(), Value::Object(allowed.collect()));
     }
     schema
 }

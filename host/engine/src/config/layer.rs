@@ -6,11 +6,16 @@ use std::path::Path;
 use hssl_plugin_api::component::Kind;
 use serde_json::{Map, Value};
 
-use super::Origin;
+use super::{Connection, Origin};
 
 /// Tables of components by name. They exist only as far as they are filled: an empty one removes
 /// what lower layers put there.
 const COMPONENT_TABLES: [&str; 2] = ["heads", "eval.evaluators"];
+
+/// Keys of a component's section that are the host's own.
+pub(super) fn host_keys(section: &str) -> &'static [&'static str] {
+    if section.starts_with("heads.") { &["plugin", "connection"] } else { &["plugin"] }
+}
 
 /// Keys that hold a data SPEC.
 const SPECS: [&str; 3] = ["train", "eval_train", "eval_test"];
@@ -27,10 +32,17 @@ pub(super) fn at<'a>(values: &'a Map<String, Value>, key: &str) -> Option<&'a Va
     parts.try_fold(first, |value, part| value.get(part))
 }
 
+fn at_mut<'a>(values: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Value> {
+    match key.split_once('.') {
+        Some((first, rest)) => at_mut(values.get_mut(first)?.as_object_mut()?, rest),
+        None => values.get_mut(key),
+    }
+}
+
 /// Removes the value at a dotted key.
 fn take(values: &mut Map<String, Value>, key: &str) -> Option<Value> {
-    match key.split_once('.') {
-        Some((first, rest)) => take(values.get_mut(first)?.as_object_mut()?, rest),
+    match key.rsplit_once('.') {
+        Some((table, last)) => at_mut(values, table)?.as_object_mut()?.remove(last),
         None => values.remove(key),
     }
 }
@@ -45,10 +57,21 @@ pub(super) fn sections(values: &Map<String, Value>) -> Vec<(String, Kind)> {
     }
     for (table, kind) in COMPONENT_TABLES.into_iter().zip([Kind::Head, Kind::Evaluator]) {
         if let Some(Value::Object(components)) = at(values, table) {
-            sections.extend(components.keys().map(|name| (join(table, name), kind)));
+            let kind_of = |section: &Value| match kind {
+                Kind::Head => connection(section).map_or(kind, Connection::kind),
+                other => other,
+            };
+            let section =
+                |(name, section): (&String, &Value)| (join(table, name), kind_of(section));
+            sections.extend(components.iter().map(section));
         }
     }
     sections
+}
+
+/// What a head's section says that it runs on.
+fn connection(section: &Value) -> Option<Connection> {
+    serde_json::from_value(section.get("connection")?.clone()).ok()
 }
 
 /// What one source says.
@@ -172,20 +195,37 @@ impl Merged {
             take(&mut self.values, key);
             self.forget(key);
         }
-        self.drop_options_of_former_plugins(&layer.values);
+        self.drop_options_of_former_components(&layer.values);
         put(&mut self.values, &layer.values, "", layer, &mut self.origins);
     }
 
-    /// Options belong to the plugin that they were said for.
-    fn drop_options_of_former_plugins(&mut self, above: &Map<String, Value>) {
-        for (key, _) in sections(above) {
+    /// Options belong to the component that they were said for: another plugin, or another kind of
+    /// component of it, takes them with it.
+    fn drop_options_of_former_components(&mut self, above: &Map<String, Value>) {
+        let kinds: BTreeMap<String, Kind> = sections(&self.values).into_iter().collect();
+        for (key, kind) in sections(above) {
             let plugin = |values| at(values, &key)?.get("plugin").cloned();
             let (former, new) = (plugin(&self.values), plugin(above));
+            let connects =
+                at(above, &key).is_some_and(|section| section.get("connection").is_some());
+            let other_kind = connects && kinds.get(&key).is_some_and(|former| *former != kind);
             if former.is_some() && new.is_some() && former != new {
                 take(&mut self.values, &key);
                 self.forget(&key);
+            } else if other_kind {
+                self.keep_plugin_alone(&key);
             }
         }
+    }
+
+    /// Removes what a component's section says but for `plugin`.
+    fn keep_plugin_alone(&mut self, key: &str) {
+        let plugin = join(key, "plugin");
+        if let Some(Value::Object(section)) = at_mut(&mut self.values, key) {
+            section.retain(|name, _| name == "plugin");
+        }
+        let below = format!("{key}.");
+        self.origins.retain(|other, _| *other == plugin || !other.starts_with(&below));
     }
 
     /// Puts one value on top.

@@ -213,11 +213,11 @@ fn shape_problems(values: &Map<String, Value>, components: &[Named]) -> Vec<Prob
         let Some(Value::Object(section)) = at(values, &component.key) else { continue };
         let section = Value::Object(section.clone());
         let (schema, key) = (&component.schema, &component.key);
-        let mut found = validate::check(schema, schema, key, &section, &["plugin"]);
+        let mut found = validate::check(schema, schema, key, &section, layer::host_keys(key));
         if found.is_empty()
             && let Value::Object(mut options) = section
         {
-            options.remove("plugin");
+            options.retain(|name, _| !layer::host_keys(key).contains(&name.as_str()));
             found = validate::leftovers(schema, key, &Value::Object(options));
         }
         problems.extend(found);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hssl_datasets::MultiCrop;
-use hssl_plugin_api::component::{Edge, Reduction};
+use hssl_plugin_api::component::{Edge, Kind, Reduction};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 pub struct RunConfig {
     /// The base model.
     pub backbone: ComponentConfig,
-    /// Auxiliary heads by name; they hang on the base and are dropped after training.
+    /// Auxiliary heads by name; they hang on the base, or run beside it, and are dropped after training.
     #[serde(default)]
-    pub heads: BTreeMap<String, ComponentConfig>,
+    pub heads: BTreeMap<String, HeadConfig>,
     /// The self-supervised method.
     pub objective: ComponentConfig,
     /// Who supervises whom.
@@ -45,6 +45,42 @@ pub struct ComponentConfig {
     /// The component's options.
     #[serde(flatten)]
     pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// An auxiliary head: what it runs on, and the component's own options.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HeadConfig {
+    /// Name of the component: a head, or a backbone where it runs beside the base.
+    pub plugin: String,
+    /// What it runs on.
+    #[serde(default)]
+    pub connection: Connection,
+    /// The component's options.
+    #[serde(flatten)]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What an auxiliary head runs on (Table 19).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Connection {
+    /// The base's last map.
+    #[default]
+    Serial,
+    /// The image: a whole backbone beside the base.
+    Parallel,
+    /// The same, in training for global crops alone.
+    ParallelGlobal,
+}
+
+impl Connection {
+    /// The kind of component that it connects.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Serial => Kind::Head,
+            Self::Parallel | Self::ParallelGlobal => Kind::Backbone,
+        }
+    }
 }
 
 /// Named supervision graphs.

@@ -209,6 +209,27 @@ fn another_plugin_drops_the_options_of_the_former() {
 }
 
 #[test]
+fn a_head_beside_the_base_is_a_backbone_with_its_options() {
+    let beside = "heads.aux = { plugin = \"resnet\", connection = \"parallel\", layers = 50 }\n";
+    let text = SMALL.split("[heads.aux]").next().unwrap().to_owned() + beside;
+    let folder = Folder::with(&[("run.toml", &text.replace("[heads", "\n[heads"))]);
+    let head = &folder.load(&[]).unwrap().config.heads["aux"];
+    assert_eq!((head.connection, &head.options["layers"]), (Connection::Parallel, &json!(50)));
+    let global = folder.load(&["heads.aux.connection=parallel_global"]).unwrap();
+    assert_eq!(global.config.heads["aux"].options["layers"], 50);
+
+    // On the base's map it would be another component: no option of the backbone is left.
+    let error = folder.load(&["heads.aux.connection=serial"]).unwrap_err().to_string();
+    assert_says(&error, &["heads.aux.plugin", "no head `resnet`"]);
+    let error = folder.load(&["heads.aux.connection=serail"]).unwrap_err().to_string();
+    assert_says(&error, &["heads.aux.connection", "serial"]);
+    let serial = ["heads.aux.plugin=convnext", "heads.aux.depth=2"];
+    let resolved = folder.load(&serial).unwrap();
+    assert_eq!(resolved.config.heads["aux"].connection, Connection::Serial);
+    assert_eq!(resolved.value("heads.aux.layers"), None);
+}
+
+#[test]
 fn extends_takes_a_list_whose_later_files_win() {
     let folder = Folder::with(&[
         ("a.toml", "train = { seed = 1, lr = 1.0 }"),

@@ -12,6 +12,8 @@ use hssl_plugin_api::wire::Envelope;
 use hssl_plugin_api::{self as api, Error as ApiError};
 use hssl_tensor::{Array, DType, Device, Error, Op, Tensor, dispatch, from_wire, mode, to_wire};
 
+use super::work;
+
 /// What a component may ask for during one call; see [`hssl_plugin_api::abi::method::host`].
 pub trait Services {
     /// Answers a request.
@@ -173,6 +175,7 @@ unsafe extern "C" fn dispatch_op(
             handles.iter().map(|handle| unsafe { borrow(*handle) }).collect();
         let device = inputs.first().map_or_else(current_device, |tensor| tensor.device());
         let results = dispatch(&op, &inputs, &device)?;
+        work::note(&op, &inputs, &results);
         if results.len() > capacity {
             return Err(Error::Callback(format!("{} has {} results", op.name(), results.len())));
         }

@@ -19,6 +19,7 @@ mod registry;
 mod scaffold;
 mod services;
 mod trust;
+mod work;
 
 pub use conformance::{Check, Outcome, conformance};
 pub use discovery::{Location, Origin, PLUGIN_PATH_VARIABLE, SearchPath};
@@ -32,3 +33,4 @@ pub use lock::{Enforcement, LOCK_FILE, LockedPlugin, PluginLock};
 pub use registry::{Offer, Refusal, Registry};
 pub use scaffold::{ScaffoldError, scaffold};
 pub use services::{instantiate, log_line};
+pub use work::count_multiply_adds;

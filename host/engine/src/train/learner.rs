@@ -74,8 +74,6 @@ pub struct Learner {
     seed: u64,
     clip_grad: f64,
     freeze_last_layer: usize,
-    /// Whether the objective has run the teacher's networks in the current window.
-    teacher_ran: bool,
 }
 
 /// Services while an objective is built or steps.
@@ -87,7 +85,6 @@ struct ObjectiveServices<'a> {
     seed: u64,
     /// Whether layers behave as in training.
     training: bool,
-    teacher_ran: &'a mut bool,
 }
 
 impl Services for ObjectiveServices<'_> {
@@ -122,12 +119,9 @@ impl ObjectiveServices<'_> {
         let how = Request { training, attention, ..Request::default() };
         let encoded = match asked.role {
             Role::Student => self.student.encode(&images, &asked.branches, &how, mask.as_ref())?,
-            Role::Teacher => {
-                *self.teacher_ran |= self.training;
-                mode::no_grad(|| {
-                    self.teacher.encode(&images, &asked.branches, &how, mask.as_ref())
-                })?
-            }
+            Role::Teacher => mode::no_grad(|| {
+                self.teacher.encode(&images, &asked.branches, &how, mask.as_ref())
+            })?,
         };
         let put = |reply, (name, features): (&String, &api::component::Features)| {
             features.put(&format!("{name}/"), reply)
@@ -148,14 +142,18 @@ impl Learner {
         let no_heads = BTreeMap::new();
         let plain = config.hssl.supervision == Supervision::None;
         let heads = if plain { &no_heads } else { &config.heads };
-        let names: Vec<String> = heads.keys().cloned().collect();
-        let edges = supervision::resolve(&config.hssl, &names)?;
+        let edges = supervision::resolve(&config.hssl, heads)?;
         let objective = registry.component(Kind::Objective, &config.objective.plugin)?;
         let needs = &objective.manifest.capabilities;
-        check_capabilities(config, registry, needs)?;
+        let asks = format!("objective {:?}", config.objective.plugin);
+        check_capabilities(config, registry, &asks, needs)?;
+        if let Some(layer) = supervision::layers(&edges).values().next() {
+            let asks = format!("an edge with {layer:?}");
+            check_capabilities(config, registry, &asks, &[Capability::Layers])?;
+        }
         let mask_token = needs.contains(&Capability::MaskReplace);
         let crop = config.views.global_crops_size;
-        for head in names.iter().filter(|head| !supervision::trains_head(&edges, head)) {
+        for head in heads.keys().filter(|head| !supervision::trains_head(&edges, head)) {
             tracing::warn!(
                 "no edge of the supervision graph trains the head {head:?}: it stays as it was \
                  drawn, a random target; to train it, add an edge with student = {head:?} to \
@@ -170,12 +168,8 @@ impl Learner {
         let (mut student, mut teacher) = (network(Role::Student)?, network(Role::Teacher)?);
 
         let train = &config.train;
-        let (blocks, head_blocks) = (student.spec().blocks, student.head_blocks());
-        let counts_head = train.drop_path_counts_head;
-        let (base, head) =
-            supervision::drop_path_rates(train.drop_path, blocks, head_blocks, counts_head);
-        student.set_drop_path(&base, &head)?;
-        teacher.set_drop_path(&vec![0.0; blocks], &vec![0.0; head_blocks])?;
+        student.set_drop_path(train.drop_path, train.drop_path_counts_head)?;
+        teacher.set_drop_path(0.0, train.drop_path_counts_head)?;
 
         let request = Envelope::new(&serde_json::json!({
             "config": config.objective.options,
@@ -192,7 +186,6 @@ impl Learner {
             device,
             seed,
             training: true,
-            teacher_ran: &mut false,
         };
         let name = &config.objective.plugin;
         let objective = instantiate(registry, Kind::Objective, name, &request, &mut services)?;
@@ -210,7 +203,6 @@ impl Learner {
             seed,
             clip_grad: train.clip_grad,
             freeze_last_layer: train.freeze_last_layer,
-            teacher_ran: false,
             stores,
         })
     }
@@ -294,13 +286,13 @@ impl Learner {
             let Some(student) = self.stores.student.get(teacher.name()) else { continue };
             if !is_running_statistic(teacher.name()) {
                 ema(teacher, student, rates.momentum_teacher)?;
-            } else if !self.teacher_ran {
-                // A teacher that runs has running statistics of its own. One that never does, as where
-                // the student makes the targets, would be left with those it was made with.
+            } else if !self.teacher.has_run(teacher.name()) {
+                // What runs in the teacher has running statistics of its own. What never does, as all of
+                // it where the student makes the targets, would be left with those it was made with.
                 teacher.set(&student.value())?;
             }
         }
-        self.teacher_ran = false;
+        self.teacher.forget_runs();
         let call = (method::component::AFTER_STEP, "after_step");
         let request = Envelope::new(info)?;
         self.in_training(info.step, 0, |objective, services| {
@@ -317,16 +309,9 @@ impl Learner {
         slice: usize,
         body: impl FnOnce(&mut Instance, &mut dyn Services) -> Result<T>,
     ) -> Result<T> {
-        let mode = mode::Mode {
-            recording: true,
-            training: true,
-            autocast: self.autocast,
-            checkpoint_blocks: self.checkpoint_blocks,
-            ..mode::current()
-        };
         // 2^20 slices a step are more than any accumulation window holds.
         let stream = ((step as u64) << 20) | slice as u64;
-        self.run(mode, stream, body)
+        self.run(self.training(), stream, body)
     }
 
     fn run<T>(
@@ -342,7 +327,6 @@ impl Learner {
             device: &self.device,
             seed: self.seed,
             training: mode.training,
-            teacher_ran: &mut self.teacher_ran,
         };
         let objective = &mut self.objective;
         on_device(&self.device, || {
@@ -350,6 +334,16 @@ impl Learner {
                 random::scope(self.seed, stream, || body(objective, &mut services))
             })
         })
+    }
+
+    fn training(&self) -> mode::Mode {
+        mode::Mode {
+            recording: true,
+            training: true,
+            autocast: self.autocast,
+            checkpoint_blocks: self.checkpoint_blocks,
+            ..mode::current()
+        }
     }
 
     fn inference(&self) -> mode::Mode {
@@ -376,6 +370,14 @@ impl Learner {
             Ok(ProjectedLogits { end, plain: tensor("plain")?, centred: tensor("centred")? })
         };
         ends.into_iter().enumerate().map(projected).collect()
+    }
+
+    /// Runs the student alone, recorded as in training.
+    pub fn with_student<T>(&mut self, body: impl FnOnce(&mut Network) -> Result<T>) -> Result<T> {
+        let (mode, student) = (self.training(), &mut self.student);
+        on_device(&self.device, || {
+            mode::scope(mode, || random::scope(self.seed, 0, || body(student)))
+        })
     }
 
     /// The teacher's features of images (B, 3, H, W) by branch, without training.
@@ -425,8 +427,13 @@ impl Learner {
     }
 }
 
-/// Matches what the objective needs with what the backbone can do.
-fn check_capabilities(config: &RunConfig, registry: &Registry, needs: &[Capability]) -> Result<()> {
+/// Matches what the objective, or whatever asks, needs with what the backbone can do.
+fn check_capabilities(
+    config: &RunConfig,
+    registry: &Registry,
+    asks: &str,
+    needs: &[Capability],
+) -> Result<()> {
     let backbone = &config.backbone.plugin;
     let component = registry.component(Kind::Backbone, backbone)?;
     let can = &component.manifest.capabilities;
@@ -441,8 +448,7 @@ fn check_capabilities(config: &RunConfig, registry: &Registry, needs: &[Capabili
     let others =
         if others.is_empty() { "none that is installed".into() } else { others.join(", ") };
     Err(Error::Composition(format!(
-        "objective {:?} needs a backbone that can {}; {backbone:?} cannot; these can: {others}",
-        config.objective.plugin,
+        "{asks} needs a backbone that can {}; {backbone:?} cannot; these can: {others}",
         lacking.phrase(),
     )))
 }

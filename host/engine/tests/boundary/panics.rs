@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hssl_engine::config::ComponentConfig;
+use hssl_engine::config::{ComponentConfig, Connection, HeadConfig};
 use hssl_engine::network::{Builder, Network};
 use hssl_engine::parameters::Stores;
 use hssl_engine::plugin::Registry;
@@ -19,8 +19,12 @@ fn network(registry: &Registry, backbone: &str, head: Option<&str>) -> Result<Ne
     let mut stores = Stores::default();
     let device = Device::Cpu;
     let mut builder = Builder::new(registry, &mut stores, Role::Student, 0, &device);
-    let heads: BTreeMap<String, ComponentConfig> =
-        head.map(|head| ("aux".to_owned(), component(head))).into_iter().collect();
+    let head_of = |plugin: &str| {
+        let (connection, options) = (Connection::Serial, serde_json::Map::new());
+        HeadConfig { plugin: plugin.into(), connection, options }
+    };
+    let heads: BTreeMap<String, HeadConfig> =
+        head.map(|head| ("aux".to_owned(), head_of(head))).into_iter().collect();
     let edges = [Edge::new("aux", "aux")];
     Network::build(&mut builder, &component(backbone), &heads, &edges, false, 32)
         .map_err(|error| error.to_string())

@@ -103,6 +103,12 @@ impl Run {
         self
     }
 
+    /// The same run without heads.
+    pub fn without_heads(mut self) -> Self {
+        self.config.heads.clear();
+        self
+    }
+
     /// What it trains, as it is before the first step.
     pub fn learner(&self) -> Learner {
         Learner::build(&self.config, &self.registry, &Device::Cpu).unwrap()

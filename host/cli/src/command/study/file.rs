@@ -11,23 +11,37 @@ use crate::options::assignments;
 
 /// The key of an axis that tables average over unless it says otherwise.
 const SEED: &str = "train.seed";
+/// Studies that extend each other.
+const LONGEST_CHAIN: usize = 8;
 
 /// A grid of compositions, as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StudyFile {
-    /// Configuration that runs start from, unless a choice names another; relative to the study file.
-    pub config: PathBuf,
-    /// Evaluations of every run, in place of the configuration's; relative to the study file.
-    pub suite: Option<PathBuf>,
-    /// Keys that are set for every run.
+struct Written {
+    /// A study that this one takes after; relative to this file.
+    extends: Option<PathBuf>,
+    config: Option<PathBuf>,
+    suite: Option<PathBuf>,
     #[serde(default)]
     set: Table,
-    /// What varies; the last axis fastest.
     #[serde(default)]
     axes: Vec<Axis>,
-    /// Combinations that are left out: choices by axis.
     #[serde(default)]
+    exclude: Vec<BTreeMap<String, String>>,
+}
+
+/// A grid of compositions.
+#[derive(Debug)]
+pub struct StudyFile {
+    /// Configuration that runs start from, unless a choice names another.
+    pub config: PathBuf,
+    /// Evaluations of every run, in place of the configuration's.
+    pub suite: Option<PathBuf>,
+    /// Keys that are set for every run; a later one wins.
+    sets: Vec<Table>,
+    /// What varies; the last axis fastest.
+    axes: Vec<Axis>,
+    /// Combinations that are left out: choices by axis.
     exclude: Vec<BTreeMap<String, String>>,
 }
 
@@ -81,22 +95,57 @@ pub struct Plan {
 }
 
 impl StudyFile {
-    /// Reads it; its paths become relative to where the process runs.
+    /// Reads it, over the study that it extends; paths become relative to where the process runs.
     ///
     /// # Errors
     /// It cannot be read, or is no study.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the study {}", path.display()))?;
-        let mut file: Self =
-            toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        file.config = folder.join(&file.config);
-        for choice in file.axes.iter_mut().flat_map(|axis| &mut axis.choices) {
-            choice.config = choice.config.take().map(|config| folder.join(config));
+        let mut layers: Vec<(PathBuf, Written)> = Vec::new();
+        let mut next = Some(path.to_owned());
+        while let Some(path) = next {
+            ensure!(
+                layers.len() < LONGEST_CHAIN,
+                "{} extends itself, or too many others",
+                layers[0].0.display()
+            );
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read the study {}", path.display()))?;
+            let written: Written =
+                toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+            let folder = path.parent().unwrap_or(Path::new(""));
+            next = written.extends.as_ref().map(|other| folder.join(other));
+            layers.push((path, written));
         }
-        file.suite = file.suite.map(|suite| folder.join(suite));
-        Ok(file)
+        Self::of(layers.into_iter().rev()).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Lays studies over each other: paths and axes take the place of former ones, keys and exclusions are
+    /// added.
+    fn of(layers: impl Iterator<Item = (PathBuf, Written)>) -> Result<Self> {
+        let (mut config, mut suite) = (None, None);
+        let (mut sets, mut axes, mut exclude) = (Vec::new(), Vec::<Axis>::new(), Vec::new());
+        for (path, written) in layers {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            config = written.config.map(|config| folder.join(config)).or(config);
+            suite = written.suite.map(|suite| folder.join(suite)).or(suite);
+            sets.push(written.set);
+            exclude.extend(written.exclude);
+            // Names are compared with the studies below alone, so that two of a name in one are an error.
+            let below = axes.len();
+            for mut axis in written.axes {
+                for choice in &mut axis.choices {
+                    choice.config = choice.config.take().map(|config| folder.join(config));
+                }
+                match axes[..below].iter_mut().find(|known| known.name == axis.name) {
+                    Some(former) => *former = axis,
+                    None => axes.push(axis),
+                }
+            }
+        }
+        let Some(config) = config else {
+            bail!("a study needs `config`, what every run starts from")
+        };
+        Ok(Self { config, suite, sets, axes, exclude })
     }
 
     /// Every combination of choices that is not excluded.
@@ -122,7 +171,7 @@ impl StudyFile {
             if self.exclude.iter().any(|excluded| self.is(&combination, excluded)) {
                 continue;
             }
-            let sets = std::iter::once(&self.set).chain(combination.iter().map(|one| &one.set));
+            let sets = self.sets.iter().chain(combination.iter().map(|one| &one.set));
             let choices: Vec<String> = combination.iter().map(|one| one.name.clone()).collect();
             let name = choices.iter().map(|name| as_file_name(name)).collect::<Vec<_>>().join("-");
             let configs: Vec<_> =
@@ -204,8 +253,8 @@ impl Axis {
     }
 }
 
-/// A choice's name as part of a folder's.
-fn as_file_name(name: &str) -> String {
+/// A choice's name as part of a folder's or file's.
+pub fn as_file_name(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "._+".contains(c) { c } else { '_' };
     name.chars().map(plain).collect()
 }
@@ -215,7 +264,8 @@ mod tests {
     use super::*;
 
     fn study(text: &str) -> StudyFile {
-        toml::from_str(&format!("config = \"a.toml\"\n{text}")).unwrap()
+        let written = toml::from_str(&format!("config = \"a.toml\"\n{text}")).unwrap();
+        StudyFile::of([(PathBuf::new(), written)].into_iter()).unwrap()
     }
 
     const GRID: &str = r#"
@@ -270,6 +320,34 @@ mod tests {
         let plan = study(&format!("{GRID}\n{excluded}")).plan().unwrap();
         let names: Vec<&str> = plan.members.iter().map(|member| member.name.as_str()).collect();
         assert_eq!(names, ["none-0", "convnext-0", "convnext-1"]);
+    }
+
+    #[test]
+    fn a_study_takes_after_the_one_that_it_extends() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let whole = format!("config = \"base.toml\"\nsuite = \"suite.toml\"\n{GRID}");
+        write("whole/study.toml", &whole);
+        let quick = "extends = \"../whole/study.toml\"\nconfig = \"base.toml\"\nset.train.epochs = 1\n\
+                     [[axes]]\nname = \"seed\"\nkey = \"train.seed\"\nvalues = [7]";
+        let study = StudyFile::read(&write("quick/study.toml", quick)).unwrap();
+        assert_eq!(study.config, folder.path().join("quick/base.toml"));
+        assert_eq!(study.suite, Some(folder.path().join("quick/../whole/suite.toml")));
+        let plan = study.plan().unwrap();
+        let names: Vec<&str> = plan.members.iter().map(|member| member.name.as_str()).collect();
+        assert_eq!(names, ["none-7", "convnext-7"]);
+        assert_eq!(plan.members[0].sets[..2], ["train.epochs=2", "train.epochs=1"]);
+
+        let circle = write("circle.toml", "extends = \"circle.toml\"");
+        let error = StudyFile::read(&circle).unwrap_err().to_string();
+        assert!(error.contains("circle.toml extends itself"), "{error}");
+        let error = StudyFile::read(&write("no.toml", "axes = []")).unwrap_err();
+        assert!(format!("{error:#}").contains("`config`"), "{error:#}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `hssl study`
 
 mod file;
+mod gain;
 mod process;
 mod record;
 mod summary;
@@ -54,7 +55,8 @@ A study is a TOML file:
   values = [0, 1, 2]
   [[exclude]]                         # combinations that are left out
   head = \"none\"
-  seed = \"2\"")]
+  seed = \"2\"
+With `extends = \"OTHER.toml\"` a study takes after another one: paths and axes that it has too go first.")]
 pub struct Study {
     /// Study file
     study: PathBuf,
@@ -137,6 +139,13 @@ impl Study {
         work.bar.finish_and_clear();
         let records = lock(&work.records);
         print(&summary(&plan, &records.runs));
+        for (name, chart) in gain::charts(&plan, &records.runs, &folder) {
+            let plots = folder.join("plots");
+            fs::create_dir_all(&plots)
+                .with_context(|| format!("cannot make {}", plots.display()))?;
+            let [_, png] = chart.write(&plots, &name)?;
+            session.say(&format!("drew {}", png.display()));
+        }
         let undone = plan.members.iter().filter(|member| !records.is_done(&member.name)).count();
         Ok(if work.processes.stopped() {
             session.say("stopped; run the same command again to go on");

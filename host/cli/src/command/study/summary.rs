@@ -66,15 +66,20 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// `47.28 ± 0.47`: the deviation is the sample's, and left out for one value.
-fn mean_and_deviation(values: &[f64]) -> String {
-    let Some(mean) = mean(values) else { return "-".into() };
-    if values.len() < 2 {
-        return format!("{mean:.2}");
-    }
+/// Mean and standard deviation, the sample's; of one value, 0.
+pub fn moments(values: &[f64]) -> Option<(f64, f64)> {
+    let mean = mean(values)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let deviation = (squares / (values.len() - 1) as f64).sqrt();
-    format!("{mean:.2} ± {deviation:.2}")
+    Some((mean, (squares / (values.len() - 1).max(1) as f64).sqrt()))
+}
+
+/// `47.28 ± 0.47`: the deviation is left out for one value.
+fn mean_and_deviation(values: &[f64]) -> String {
+    match (moments(values), values) {
+        (None, _) => "-".into(),
+        (Some((mean, _)), [_]) => format!("{mean:.2}"),
+        (Some((mean, deviation)), _) => format!("{mean:.2} ± {deviation:.2}"),
+    }
 }
 
 impl Summary {

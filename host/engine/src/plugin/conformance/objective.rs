@@ -26,7 +26,8 @@ pub(super) fn request(options: Map<String, Value>, needs: &[Capability]) -> Valu
     let edge = |student: &str, level: Level| Edge { level, ..Edge::new(HEAD, student) };
     let edges: Vec<Edge> =
         levels.iter().flat_map(|level| [edge(BASE, *level), edge(HEAD, *level)]).collect();
-    let branches = [BASE, HEAD].map(|name| BranchSpec { name: name.into(), width: WIDTH });
+    let branches =
+        [BASE, HEAD].map(|name| BranchSpec { name: name.into(), width: WIDTH, patches: true });
     json!({
         "config": options,
         "branches": branches,

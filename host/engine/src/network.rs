@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hssl_plugin_api::abi::method;
 use hssl_plugin_api::component::{
-    BackboneSetup, BackboneSpec, BranchSpec, Edge, Features, HeadInput, HeadSpec, Kind, Request,
-    Role,
+    BackboneSetup, BackboneSpec, BranchSpec, Edge, Features, HeadInput, HeadSpec, KeptRequest,
+    Kind, Request, Role, Tokens,
 };
 use hssl_plugin_api::params::{Init, ParameterRequest};
 use hssl_plugin_api::wire::Envelope;
@@ -287,6 +287,27 @@ impl Network {
         Ok(Features::from_envelope(&reply, "")?)
     }
 
+    /// The base's tokens of some patches of images (B, 3, H, W) alone; `kept` (B, K) names them.
+    pub fn forward_kept(
+        &mut self,
+        images: &Tensor,
+        kept: &Tensor,
+        request: &KeptRequest,
+    ) -> Result<Tokens> {
+        let envelope =
+            Envelope::new(request)?.with("images", &export(images)).with("kept", &export(kept));
+        let call = (method::component::FORWARD_KEPT, "forward_kept");
+        Ok(Tokens::from_envelope(&self.backbone.call(call, &envelope, &mut ForwardServices)?)?)
+    }
+
+    /// The base's final norm of tokens (B, N, C).
+    pub fn norm(&mut self, tokens: &Tensor) -> Result<Tensor> {
+        let envelope = Envelope::default().with("tokens", &export(tokens));
+        let call = (method::component::NORM, "norm");
+        let reply = self.backbone.call(call, &envelope, &mut ForwardServices)?;
+        Ok(import(&reply.tensor("tokens")?))
+    }
+
     /// The named branches' features; the base runs once, and heads that are not named do not run.
     /// Without those of heads that cannot take a map of this grid ([`HeadSpec::fixed_grid`]).
     pub fn encode(
@@ -298,6 +319,22 @@ impl Network {
     ) -> Result<BTreeMap<String, Features>> {
         let base = self.forward_base(images, request, mask)?;
         let input = import(base.pre_norm.as_ref().unwrap_or(&base.map));
+        let heads: Vec<String> = branches.iter().filter(|name| *name != BASE).cloned().collect();
+        let mut encoded = self.encode_map(&input, &heads, request.training)?;
+        if heads.len() < branches.len() {
+            encoded.insert(BASE.to_owned(), base);
+        }
+        Ok(encoded)
+    }
+
+    /// What the named heads make of a map (B, H, W, C) before the base's final norm. Without those that
+    /// cannot take its grid.
+    pub fn encode_map(
+        &mut self,
+        input: &Tensor,
+        branches: &[String],
+        training: bool,
+    ) -> Result<BTreeMap<String, Features>> {
         let joint = branches.iter().any(|name| name == HEADS);
         let mut encoded = BTreeMap::new();
         let mut maps = Vec::new();
@@ -307,11 +344,11 @@ impl Network {
             if !named && !joint {
                 continue;
             }
-            if !head.takes(&input) {
+            if !head.takes(input) {
                 left_out.extend([head.name.as_str(), HEADS]);
                 continue;
             }
-            let map = head.forward(&input, request.training)?;
+            let map = head.forward(input, training)?;
             if named {
                 let norm = head.norm.as_ref().ok_or_else(|| not_a_branch(&head.name))?;
                 encoded.insert(head.name.clone(), tail(&map, norm)?);
@@ -323,15 +360,12 @@ impl Network {
             let joined = ops::cat(&maps.iter().collect::<Vec<_>>(), -1)?;
             encoded.insert(HEADS.to_owned(), tail(&joined, norm)?);
         }
-        if branches.iter().any(|name| name == BASE) {
-            encoded.insert(BASE.to_owned(), base);
-        }
         let missing =
             |name: &&String| !encoded.contains_key(*name) && !left_out.contains(&name.as_str());
         match branches.iter().find(missing) {
             None => Ok(encoded),
             Some(missing) => {
-                Err(Error::Composition(format!("the {:?} has no branch {missing:?}", self.role)))
+                Err(Error::Composition(format!("the {:?} has no head {missing:?}", self.role)))
             }
         }
     }

@@ -3,6 +3,8 @@
 #[path = "support/composition.rs"]
 mod composition;
 
+use std::collections::BTreeMap;
+
 use hssl_engine::component::{Kind, StepInfo};
 use hssl_engine::plugin::{Outcome, Registry, conformance};
 use hssl_engine::train::{BatchViews, Learner, Rates};
@@ -97,7 +99,7 @@ fn views(local: bool) -> BatchViews {
     BatchViews {
         global: noise(&[2, 4, 3, 64, 64]),
         local: local.then(|| noise(&[2, 4, 3, 32, 32])),
-        mask: None,
+        drawn: BTreeMap::new(),
     }
 }
 

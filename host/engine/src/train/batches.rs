@@ -1,5 +1,7 @@
 //! Loader batches as tensors of views.
 
+use std::collections::BTreeMap;
+
 use hssl_datasets::{Batch, ViewGroup};
 use hssl_tensor::{Array, Device};
 
@@ -14,7 +16,7 @@ pub fn views(batch: Batch, device: &Device) -> Result<BatchViews> {
     Ok(BatchViews {
         global: array(global, device)?,
         local: groups.next().map(|group| array(group, device)).transpose()?,
-        mask: None,
+        drawn: BTreeMap::new(),
     })
 }
 

@@ -89,7 +89,7 @@ pub fn synthetic_views(config: &RunConfig, device: &Device) -> Result<BatchViews
             local: (views.local_crops_number > 0)
                 .then(|| noise(views.local_crops_number, views.local_crops_size))
                 .transpose()?,
-            mask: None,
+            drawn: BTreeMap::new(),
         })
     })
 }

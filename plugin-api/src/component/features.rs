@@ -64,7 +64,8 @@ impl Features {
 }
 
 /// What a backbone makes of some of the patches alone. Tokens are (B, P + K, C): the class token, where there
-/// is one (P = 1), and the K patches in the order in which they were asked for.
+/// is one (P = 1), and the K patches in the order in which they were asked for; registers and other tokens
+/// of the network's own are left out.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// After the final norm.

@@ -8,11 +8,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::abi::{self, Host, Message, method, root};
-use crate::component::BranchSpec;
 use crate::component::{
-    Backbone, BackboneSetup, Capability, ComponentManifest, Edge, End, Evaluation, Evaluator, Head,
-    HeadInput, Kind, Manifest, Objective, ObjectiveSetup, Reduction, Request, Role, StepContext,
-    StepInfo, Views,
+    Backbone, BackboneSetup, BackboneSpec, BranchSpec, Capability, ComponentManifest, Edge, End,
+    Evaluation, Evaluator, Head, HeadInput, Kind, Manifest, Objective, ObjectiveSetup, Reduction,
+    Request, Role, StepContext, StepInfo, Views,
 };
 use crate::context::text;
 use crate::wire::Envelope;
@@ -119,6 +118,7 @@ struct NetworkSetup {
 #[derive(serde::Deserialize)]
 struct MethodSetup {
     config: serde_json::Value,
+    base: BackboneSpec,
     branches: Vec<BranchSpec>,
     edges: Vec<Edge>,
     reduction: Reduction,
@@ -157,6 +157,7 @@ fn create_objective<T: Objective>(
         student: Params::root(*cx, "student").pp("objective"),
         teacher: Params::root(*cx, "teacher").pp("objective"),
         state: Params::root(*cx, "state"),
+        base: setup.base,
         branches: setup.branches,
         edges: setup.edges,
         reduction: setup.reduction,
@@ -210,6 +211,14 @@ impl<T: Backbone> Instance for BackboneInstance<T> {
                 let adapted = self.0.adapt_weight(&asked.name, &weight, &asked.shape)?;
                 Ok(Envelope::default().with_some("weight", adapted.as_ref()))
             }
+            method::component::FORWARD_KEPT => {
+                let (images, kept) = (request.tensor("images")?, request.tensor("kept")?);
+                Ok(self.0.forward_kept(cx, &images, &kept, &request.read()?)?.to_envelope())
+            }
+            method::component::NORM => {
+                let normed = self.0.norm(&request.tensor("tokens")?)?;
+                Ok(Envelope::default().with("tokens", &normed))
+            }
             other => Err(unknown(Kind::Backbone, other)),
         }
     }
@@ -244,11 +253,8 @@ impl<T: Objective> Instance for ObjectiveInstance<T> {
         match method {
             method::component::STEP => {
                 let info: StepInfo = request.read()?;
-                let views = Views {
-                    global: request.tensor("global")?,
-                    local: request.find("local"),
-                    mask: request.find("mask"),
-                };
+                let views =
+                    Views { global: request.tensor("global")?, local: request.find("local") };
                 let loss = self.0.step(&StepContext::new(*cx, info), &views)?;
                 let mut reply = Envelope::default().with("total", &loss.total);
                 for (prefix, tensors) in [("part", loss.parts), ("metric", loss.metrics)] {

@@ -16,6 +16,7 @@ mod context;
 #[doc(hidden)]
 pub mod export;
 pub mod joint_embedding;
+pub mod masked_autoencoding;
 pub mod nn;
 pub mod params;
 pub mod self_distillation;

@@ -90,7 +90,7 @@ def masks(config):
     random = torch.Generator().manual_seed(7)
     hidden = (torch.rand(shape, generator=random) < 0.3).to(torch.uint8)
     hidden[0, 0], hidden[1, 0] = 0, 1
-    return hidden
+    return {"mask": hidden}
 
 
 def dumped(config, step):
@@ -140,11 +140,11 @@ def check_golden(report):
 def main():
     report = Report()
     check_golden(report)
-    for cases, given in ((GIVEN, masks), (OWN, lambda config: None)):
+    for cases, given in ((GIVEN, masks), (OWN, lambda config: {})):
         for name, (changes, step) in cases.items():
             try:
                 config = merged(BASE, changes)
-                one_step.check(name, config, step, report, ibot, masks=given(config))
+                one_step.check(name, config, step, report, ibot, drawn=given(config))
             except Failed as error:
                 report.failed(name, str(error))
     for name, (changes, others) in EQUIVALENT.items():

@@ -81,9 +81,10 @@ def reference_step(tensors, config, epoch, reference):
     return {name: loss.detach() for name, loss in losses.items()}, gradients, statistics | buffers
 
 
-def check(name, config, step, report, reference, views_given=False, masks=None):
+def check(name, config, step, report, reference, views_given=False, drawn=None):
     """`views_given`: the file brings the views, other ones than the data set's; no data are opened then,
-    and an epoch is one step. `masks` (G, B, N): the file brings them, in place of the objective's own."""
+    and an epoch is one step. `drawn`: random choices by name, which the file brings in place of those of
+    the first step."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         write_images(folder / "images", [(40, 40)] * (BATCHES * config["train"]["batch_size"]))
@@ -95,8 +96,7 @@ def check(name, config, step, report, reference, views_given=False, masks=None):
         if not views_given:
             views = part(first_dump, "input.")
             given_tensors |= {f"input.{key}": value for key, value in views.items()}
-        if masks is not None:
-            given_tensors["mask"] = masks
+        given_tensors |= {f"drawn.{key}": value for key, value in (drawn or {}).items()}
         sent = {k: v for k, v in given_tensors.items() if views_given or not k.startswith("input.")}
         save_file(sent, given)
         hssl("step", folder / "config.toml", "--at", step, "--load", given, "--dump", dumped)

@@ -19,6 +19,11 @@ WITH_HEAD = {1: 22_867_968, 3: 25_271_040}
 # Two projection MLPs and one last layer of 8192 prototypes with their norms, 384 wide.
 PROJECTIONS = 13_124_096
 
+# What masked autoencoders add to a base of 768 channels: the decoder (without 197 fixed positions of 512
+# channels) and what mixes six layers; and the decoder on one of 384.
+DECODER = {768: 26_109_184 - 197 * 512, 384: 47_578_240 - 21_665_664 - 197 * 512}
+FUSION = 2_952_966
+
 
 def count(names, prefixes):
     """Elements of the parameters whose names begin with one of the prefixes."""
@@ -73,6 +78,7 @@ def main(plugins=None):
                 report.failed(name, str(error))
     if plugins is None or "vit" in plugins:
         with_head(report)
+        masked_autoencoders(report)
     return report
 
 
@@ -92,5 +98,26 @@ def with_head(report):
             names = shapes({"plugin": "vit", "arch": "vit_small"}, heads, {"supervision": "hssl"}, {"out_dim": 8192})
             report.equal(name, count(names, ["student.backbone.", "student.heads."]), expected)
             report.equal(f"{name}: projections", count(names, ["student.objective."]), PROJECTIONS)
+        except Failed as error:
+            report.failed(name, str(error))
+
+
+def masked_autoencoders(report):
+    """Decoders and the mixture of layers; the base's depth does not matter to them."""
+    def added(width, depth, objective):
+        base = {"plugin": "vit", "embed_dim": width, "num_heads": 6, "depth": depth, "patch_size": 16,
+                "img_size": 32}
+        return shapes(base, {}, {"supervision": "none"}, objective)
+
+    mff = {"plugin": "mff", "fuse_layers": list(range(6)), "decoder_depth": 1}
+    cases = [
+        *((f"decoder of mae on {width} channels", (width, 1, {"plugin": "mae"}), "", expected)
+          for width, expected in DECODER.items()),
+        ("layers mixed by mff", (768, 6, mff), "fusion.", FUSION),
+    ]
+    for name, sizes, scope, expected in cases:
+        try:
+            found = count(added(*sizes), [f"student.objective.{scope}"])
+            report.equal(name, found, expected)
         except Failed as error:
             report.failed(name, str(error))

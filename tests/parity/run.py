@@ -24,6 +24,7 @@ CHECKS = {
     "moco_step": "the same of MoCo v3 and MoCo v3+HSSL",
     "vicreg_step": "the same of VICReg and VICReg+HSSL",
     "barlow_step": "the same of Barlow Twins and Barlow Twins+HSSL",
+    "mae_step": "the same of MAE and MFF, plain and with heads",
     "head_step": "the same with every auxiliary head",
     "tensorboard_reads": "event files",
 }

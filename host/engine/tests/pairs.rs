@@ -3,6 +3,8 @@
 #[path = "support/composition.rs"]
 mod composition;
 
+use std::collections::BTreeMap;
+
 use hssl_engine::component::{Kind, StepInfo};
 use hssl_engine::plugin::{Outcome, Registry, conformance};
 use hssl_engine::train::{BatchViews, Learner, Rates};
@@ -10,7 +12,7 @@ use hssl_tensor::{Array, Device};
 
 use composition::{configuration, registry};
 
-const PLUGINS: [&str; 14] = [
+const PLUGINS: [&str; 16] = [
     "vit",
     "swin",
     "convnext",
@@ -25,6 +27,8 @@ const PLUGINS: [&str; 14] = [
     "moco",
     "vicreg",
     "barlow",
+    "mae",
+    "mff",
 ];
 
 /// Small ones, with maps of 4 x 4 or 2 x 2 for images of 64 x 64.
@@ -46,7 +50,7 @@ const BASES: [(&str, &str); 8] = [
 ];
 
 /// Methods, small.
-const METHODS: [(&str, &str); 8] = [
+const METHODS: [(&str, &str); 10] = [
     ("dino", "out_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8"),
     ("ibot", "out_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8"),
     ("attmask", "out_dim = 24\nhidden_dim = 16\nbottleneck_dim = 8"),
@@ -55,6 +59,11 @@ const METHODS: [(&str, &str); 8] = [
     ("moco", "out_dim = 12\nhidden_dim = 16"),
     ("vicreg", "out_dim = 12\nhidden_dim = 16"),
     ("barlow", "out_dim = 12\nhidden_dim = 16"),
+    ("mae", "decoder_embed_dim = 16\ndecoder_depth = 1\ndecoder_num_heads = 2"),
+    (
+        "mff",
+        "fuse_layers = [0, 1]\ndecoder_embed_dim = 16\ndecoder_depth = 1\ndecoder_num_heads = 2",
+    ),
 ];
 
 const HEADS: [&str; 7] = ["vit", "swin", "convnext", "resnet", "resmlp", "poolformer", "pvt"];
@@ -97,7 +106,7 @@ fn views(local: bool) -> BatchViews {
     BatchViews {
         global: noise(&[2, 4, 3, 64, 64]),
         local: local.then(|| noise(&[2, 4, 3, 32, 32])),
-        mask: None,
+        drawn: BTreeMap::new(),
     }
 }
 
@@ -162,9 +171,37 @@ fn every_method_trains_on_every_base_that_can_carry_it() {
     refused.dedup();
     let masks = |base: &str| matches!(base, "vit" | "swin");
     let expected = BASES.iter().map(|(base, _)| ("ibot", *base)).filter(|(_, base)| !masks(base));
-    let attends =
-        BASES.iter().map(|(base, _)| ("attmask", *base)).filter(|(_, base)| *base != "vit");
-    assert_eq!(refused, expected.chain(attends).collect::<Vec<_>>());
+    let only_vit = ["attmask", "mae", "mff"].into_iter().flat_map(|method| {
+        BASES.iter().map(move |(base, _)| (method, *base)).filter(|(_, base)| *base != "vit")
+    });
+    assert_eq!(refused, expected.chain(only_vit).collect::<Vec<_>>());
+    let error = composed(METHODS[8], BASES[3], &[], "none", &plugins).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "objective \"mae\" needs a backbone that can encode a subset of the patches; \"resnet\" cannot; \
+         these can: vit"
+    );
+}
+
+#[test]
+fn what_an_objective_draws_is_told_and_can_be_given() {
+    let plugins = registry(&PLUGINS);
+    for (method, name) in [(METHODS[1], "mask"), (METHODS[8], "kept")] {
+        let mut learner = composed(method, BASES[0], &["convnext"], "hssl", &plugins).unwrap();
+        let mut draw = |step: usize, given: &BTreeMap<String, Array>| {
+            let views = BatchViews { drawn: given.clone(), ..views(false) };
+            learner.forward(&views, &info(step), 0).map(|outcome| outcome.drawn)
+        };
+        let text = |drawn: &BTreeMap<String, Array>| drawn[name].to_string();
+        let nothing = BTreeMap::new();
+        let (first, second) = (draw(4, &nothing).unwrap(), draw(5, &nothing).unwrap());
+        assert_ne!(text(&first), text(&second), "{}", method.0);
+        assert_eq!(text(&draw(5, &first).unwrap()), text(&first), "{}", method.0);
+        // Of another batch, it says what it expected.
+        let other = first[name].narrow(1, 0, 1).unwrap();
+        let error = draw(4, &BTreeMap::from([(name.to_owned(), other)])).unwrap_err().to_string();
+        assert!(error.contains("expected (") && error.contains("4"), "{error}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #[path = "support/composition.rs"]
 mod composition;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use hssl_engine::base::BaseModel;
@@ -131,7 +131,8 @@ fn a_step_of_dino_with_a_head_is_pytorchs() {
 
     let mut learner = Learner::build(&config, &registry, &Device::Cpu).unwrap();
     let blank = |name: &str| expected[name].zeros_like().unwrap();
-    let mut views = BatchViews { global: blank("input.global"), local: None, mask: None };
+    let mut views =
+        BatchViews { global: blank("input.global"), local: None, drawn: BTreeMap::new() };
     dump::load(&given, &learner, &mut views).unwrap();
     let info = StepInfo {
         epoch: STEP / STEPS_PER_EPOCH,

@@ -272,6 +272,14 @@ fn a_teacher_moves_towards_its_student() {
         assert_eq!(teacher.value().dtype(), dtype);
         assert!(values(&teacher.value()).iter().all(|value| *value == 1.5));
         assert!(values(&student.value()).iter().all(|value| *value == 3.0));
+
+        // What both have in common does not drift, however often it is averaged.
+        let fixed = of("teacher", 0.7);
+        let before = values(&fixed.value());
+        for _ in 0..1000 {
+            ema(&fixed, &of("student", 0.7), 0.996).unwrap();
+        }
+        assert_eq!(values(&fixed.value()), before);
     }
     let of = |name, shape: (usize, usize)| {
         Parameter::fixed(name, Array::zeros(shape, DType::F32, &Device::Cpu).unwrap())

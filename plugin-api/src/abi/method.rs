@@ -22,6 +22,15 @@ pub mod host {
     pub const ALL_REDUCE_MEAN: u32 = 9;
     /// Seeds the host's generator for what follows: `{stream}`.
     pub const RANDOM_STREAM: u32 = 10;
+    /// Encodes some of the patches by a network's base: `EncodeKeptRequest` and \[images, kept\]; reply: tokens.
+    pub const ENCODE_KEPT: u32 = 11;
+    /// The final norm of a network's base: `{role}` and \[tokens\]; reply: \[tokens\].
+    pub const NORM: u32 = 12;
+    /// What a network's heads make of a map: `EncodeRequest` and \[map\]; reply: branches.
+    pub const ENCODE_MAP: u32 = 13;
+    /// A random choice of a step: `{name}`; reply: \[value\] if one was given from outside. With \[value\]: what
+    /// was chosen.
+    pub const DRAWN: u32 = 14;
 }
 
 /// What the host asks of a component instance.
@@ -43,4 +52,8 @@ pub mod component {
     /// Objective: what projections make of images: `{role, info}` and \[images\]. Reply: the projections' ends
     /// and \[plain.i, centred.i\].
     pub const LOGITS: u32 = 8;
+    /// Backbone: \[images, kept\] and a `KeptRequest`. Reply: tokens.
+    pub const FORWARD_KEPT: u32 = 9;
+    /// Backbone: \[tokens\]. Reply: \[tokens\] after the final norm.
+    pub const NORM: u32 = 10;
 }

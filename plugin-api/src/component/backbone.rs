@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::component::Features;
+use crate::component::{Features, Tokens};
 use crate::{Context, Params, Result, Tensor};
 
 /// A base model: images in, features out.
@@ -33,6 +33,26 @@ pub trait Backbone: Send + Sized + 'static {
 
     /// `images` (B, 3, H, W), normalised.
     fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features>;
+
+    /// With [`Capability::DropTokens`]: the tokens of some patches of `images` alone. The others are dropped
+    /// as soon as all have their positions. `kept` (B, K), i64, are positions in the map, row by row.
+    fn forward_kept(
+        &self,
+        cx: &Context<'_>,
+        images: &Tensor,
+        kept: &Tensor,
+        request: &KeptRequest,
+    ) -> Result<Tokens> {
+        let _ = (cx, images, kept, request);
+        refuse!("this backbone cannot {}", Capability::DropTokens.phrase())
+    }
+
+    /// With [`Capability::DropTokens`]: the final norm of tokens (B, N, C), such as a mixture of
+    /// [`Tokens::layers`].
+    fn norm(&self, tokens: &Tensor) -> Result<Tensor> {
+        let _ = tokens;
+        refuse!("this backbone cannot {}", Capability::DropTokens.phrase())
+    }
 }
 
 /// What the host wants of a backbone that it builds.
@@ -49,7 +69,7 @@ pub struct BackboneSetup {
 pub enum Capability {
     /// Replaces masked patches by a learned token.
     MaskReplace,
-    /// Encodes a subset of the patches alone.
+    /// Encodes a subset of the patches alone ([`Backbone::forward_kept`], [`Backbone::norm`]).
     DropTokens,
     /// Returns the last block's attention.
     Attention,
@@ -132,6 +152,17 @@ impl Request {
     ) -> Result<Tensor> {
         if self.layers_before_norm { Ok(x.clone()) } else { norm(x) }
     }
+}
+
+/// What is asked of [`Backbone::forward_kept`] beside the tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRequest {
+    /// Whether layers behave as in training.
+    #[serde(default)]
+    pub training: bool,
+    /// Blocks, counted from 0, whose output is wanted as well, in this order.
+    #[serde(default)]
+    pub layers: Vec<usize>,
 }
 
 /// A mask; compared by identity, so that [`Request`] stays comparable.

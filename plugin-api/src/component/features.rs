@@ -62,3 +62,37 @@ impl Features {
         })
     }
 }
+
+/// What a backbone makes of some of the patches alone. Tokens are (B, P + K, C): the class token, where there
+/// is one (P = 1), and the K patches in the order in which they were asked for; registers and other tokens
+/// of the network's own are left out.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// After the final norm.
+    pub normed: Tensor,
+    /// Before it.
+    pub pre_norm: Tensor,
+    /// Behind the blocks that were asked for, before the final norm.
+    pub layers: Vec<Tensor>,
+}
+
+impl Tokens {
+    /// As named tensors.
+    pub fn to_envelope(&self) -> Envelope {
+        let mut envelope =
+            Envelope::default().with("normed", &self.normed).with("pre_norm", &self.pre_norm);
+        for (index, layer) in self.layers.iter().enumerate() {
+            envelope.push(format!("layer.{index}"), layer.clone());
+        }
+        envelope
+    }
+
+    /// From named tensors.
+    pub fn from_envelope(envelope: &Envelope) -> Result<Self> {
+        Ok(Self {
+            normed: envelope.tensor("normed")?,
+            pre_norm: envelope.tensor("pre_norm")?,
+            layers: (0..).map_while(|i| envelope.find(&format!("layer.{i}"))).collect(),
+        })
+    }
+}

@@ -4,20 +4,22 @@ mod backbone;
 mod evaluator;
 mod features;
 mod head;
+mod network;
 mod objective;
 
 pub use backbone::{
-    Backbone, BackboneSetup, BackboneSpec, Capability, MaskTensor, Request, StageSpec,
+    Backbone, BackboneSetup, BackboneSpec, Capability, KeptRequest, MaskTensor, Request, StageSpec,
 };
 pub use evaluator::{
     Evaluation, Evaluator, FeatureKind, FeatureRequest, Optimizer, OptimizerGroup,
     OptimizerRequest, Report, Split,
 };
-pub use features::Features;
+pub use features::{Features, Tokens};
 pub use head::{FirstShortcut, Head, HeadInput, HeadSpec};
+pub use network::{EncodeKeptRequest, EncodeRequest, EncodedBranches, Network, Role};
 pub use objective::{
-    BranchSpec, Edge, EncodeRequest, EncodedBranches, End, Level, Loss, Network, Objective,
-    ObjectiveSetup, ProjectedLogits, Reduction, Role, StepContext, StepInfo, Views, reduce_edges,
+    BranchSpec, Edge, End, Level, Loss, Objective, ObjectiveSetup, ProjectedLogits, Reduction,
+    StepContext, StepInfo, Views, reduce_edges,
 };
 
 use serde::{Deserialize, Serialize};

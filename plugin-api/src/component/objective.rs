@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::method;
-use crate::component::{Capability, Features};
+use crate::component::{BackboneSpec, Capability, Network, Role};
 use crate::wire::Envelope;
 use crate::{Context, Error, Params, Result, Tensor};
 
@@ -17,7 +17,9 @@ pub trait Objective: Send + Sized + 'static {
     /// Its configuration section.
     type Config: DeserializeOwned + JsonSchema;
 
-    /// The method's own defaults for the rest of a run's configuration (views, train, hssl), as JSON.
+    /// The method's own defaults for the rest of a run's configuration (views, train, hssl), as JSON. Those
+    /// under the key `with_heads` hold only where `hssl.supervision` is not "none", and go before the
+    /// others.
     fn recipe() -> serde_json::Value {
         serde_json::Value::Null
     }
@@ -193,6 +195,8 @@ pub struct ObjectiveSetup<'a> {
     pub teacher: Params<'a>,
     /// Buffers: centres, queues.
     pub state: Params<'a>,
+    /// Widths and strides of the base.
+    pub base: BackboneSpec,
     /// The branches.
     pub branches: Vec<BranchSpec>,
     /// The supervision graph.
@@ -238,8 +242,6 @@ pub struct Views {
     pub global: Tensor,
     /// Local crops (L, B, 3, h, w), if any.
     pub local: Option<Tensor>,
-    /// Masks given from outside (G, B, N), u8, if any; an objective that masks uses these instead of its own.
-    pub mask: Option<Tensor>,
 }
 
 /// The result of a step.
@@ -251,28 +253,6 @@ pub struct Loss {
     pub parts: BTreeMap<String, Tensor>,
     /// What else is worth logging.
     pub metrics: BTreeMap<String, Tensor>,
-}
-
-/// Which of the two networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Trained.
-    Student,
-    /// The student's moving average; no gradient.
-    Teacher,
-}
-
-/// What an encoding is asked for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EncodeRequest {
-    /// Which network.
-    pub role: Role,
-    /// Which branches; heads that are not named are not run.
-    pub branches: Vec<String>,
-    /// Return the last block's attention of the base.
-    #[serde(default)]
-    pub attention: bool,
 }
 
 /// The host during a step.
@@ -296,75 +276,22 @@ impl<'a> StepContext<'a> {
 
     /// The trained network.
     pub fn student(&self) -> Network<'a> {
-        Network { context: self.context, role: Role::Student }
+        Network::new(self.context, Role::Student)
     }
 
     /// Its moving average; nothing it computes has a history.
     pub fn teacher(&self) -> Network<'a> {
-        Network { context: self.context, role: Role::Teacher }
-    }
-}
-
-/// Base model and heads of one role.
-#[derive(Clone, Copy, Debug)]
-pub struct Network<'a> {
-    context: Context<'a>,
-    role: Role,
-}
-
-/// Features by branch.
-#[derive(Clone, Debug, Default)]
-pub struct EncodedBranches(pub BTreeMap<String, Features>);
-
-impl EncodedBranches {
-    /// A branch's features, or none if its head cannot take images of this size.
-    pub fn find(&self, branch: &str) -> Option<&Features> {
-        self.0.get(branch)
+        Network::new(self.context, Role::Teacher)
     }
 
-    /// A branch's features.
-    pub fn get(&self, branch: &str) -> Result<&Features> {
-        self.0.get(branch).ok_or_else(|| {
-            Error::refused(format!(
-                "branch {branch:?} was not encoded, or its head cannot take images of this size"
-            ))
-        })
-    }
-}
-
-impl Network<'_> {
-    /// Encodes images (B, 3, H, W) by the named branches, with an optional mask (B, N), in one forward pass.
-    /// A branch whose head takes only the global crops' grid is left out for other images.
-    pub fn encode(
-        &self,
-        images: &Tensor,
-        branches: &[&str],
-        mask: Option<&Tensor>,
-    ) -> Result<EncodedBranches> {
-        let request = EncodeRequest {
-            role: self.role,
-            branches: branches.iter().map(|name| (*name).to_owned()).collect(),
-            attention: false,
-        };
-        self.encode_with(images, &request, mask)
-    }
-
-    /// [`Network::encode`] with every option.
-    pub fn encode_with(
-        &self,
-        images: &Tensor,
-        request: &EncodeRequest,
-        mask: Option<&Tensor>,
-    ) -> Result<EncodedBranches> {
-        let envelope = Envelope::new(request)?.with("images", images).with_some("mask", mask);
-        let reply = self.context.call(method::host::ENCODE, &envelope)?;
-        let mut encoded = EncodedBranches::default();
-        for branch in &request.branches {
-            let prefix = format!("{branch}/");
-            if reply.find(&format!("{prefix}image")).is_some() {
-                encoded.0.insert(branch.clone(), Features::from_envelope(&reply, &prefix)?);
-            }
-        }
-        Ok(encoded)
+    /// A random choice of this step, such as a mask: what was given from outside under `name`
+    /// (`hssl step --load`), or else what `draw` makes of the host's random numbers. Either way
+    /// `hssl step --dump` has it, so that another program can choose the same.
+    pub fn drawn(&self, name: &str, draw: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let request = || Envelope::new(&serde_json::json!({ "name": name }));
+        let given = self.context.call(method::host::DRAWN, &request()?)?.find("value");
+        let value = given.map_or_else(draw, Ok)?;
+        self.context.call(method::host::DRAWN, &request()?.with("value", &value))?;
+        Ok(value)
     }
 }

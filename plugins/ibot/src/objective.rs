@@ -195,18 +195,24 @@ impl<M: Masking> MaskedDistillation<M> {
         let (base, images) = (taught.get(BASE)?, crops * batch);
         let grid = grid(base)?;
         let patches = grid[0] * grid[1];
-        if let Some(mask) = &views.mask {
-            return Masks::given(mask, [crops, batch, patches]);
-        }
-        if cx.info.epoch < self.config.pred_start_epoch {
-            return Ok(Masks::none(images, patches));
-        }
-        let attention = match M::NEEDS.contains(&Capability::Attention) {
-            true => class_attention(base, patches)?,
-            false => Vec::new(),
+        let draw = || {
+            if cx.info.epoch < self.config.pred_start_epoch {
+                return Ok(Masks::none(images, patches));
+            }
+            let attention = match M::NEEDS.contains(&Capability::Attention) {
+                true => class_attention(base, patches)?,
+                false => Vec::new(),
+            };
+            let batch = Batch { images, grid, attention };
+            self.config.masking.draw(&mut Draws::of_host(cx.context()), &batch)
         };
-        let batch = Batch { images, grid, attention };
-        self.config.masking.draw(&mut Draws::of_host(cx.context()), &batch)
+        let mut own = None;
+        let shape = [crops, batch, patches];
+        let mask = cx.drawn("mask", || {
+            let masks = own.insert(draw()?);
+            masks.tensor(cx.context())?.reshape(shape)
+        })?;
+        own.map_or_else(|| Masks::given(&mask, shape), Ok)
     }
 
     /// The teacher's assignments of global crops (G, B, K) and of hidden patches (n, K).

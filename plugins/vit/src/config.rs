@@ -1,6 +1,6 @@
 //! Sizes of a Vision Transformer.
 
-use hssl_plugin_api::nn::LinearInit;
+use hssl_plugin_api::nn::{FirstAxis, LinearInit};
 use hssl_plugin_api::{Init, Result, refuse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,31 @@ impl Arch {
     }
 }
 
-/// How learned positions are resized to another grid.
+/// Where positions come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PosEmbed {
+    /// Learned.
+    #[default]
+    Learned,
+    /// Sines and cosines of column and row, not trained (MAE, MFF). Class and register tokens have none.
+    SinCos,
+    /// The same with the row first (MoCo v3).
+    SinCosRowFirst,
+}
+
+impl PosEmbed {
+    /// The order of the axes, if positions are fixed.
+    pub fn fixed(self) -> Option<FirstAxis> {
+        match self {
+            Self::Learned => None,
+            Self::SinCos => Some(FirstAxis::Columns),
+            Self::SinCosRowFirst => Some(FirstAxis::Rows),
+        }
+    }
+}
+
+/// How positions are resized to another grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PosEmbedResize {
@@ -60,7 +84,7 @@ pub enum WeightInit {
     /// Truncated normal with std 0.02; the patch embedding as PyTorch's convolutions (timm, DINO).
     #[default]
     TruncNormal,
-    /// Glorot's uniform for every linear and for the patch embedding (MoCo v3). Learns sooner where
+    /// Glorot's uniform for every linear and for the patch embedding (MoCo v3, MAE). Learns sooner where
     /// the width is far below ViT-S's, for which an std of 0.02 is small.
     XavierUniform,
 }
@@ -116,6 +140,13 @@ pub struct Config {
     /// them out.
     #[serde(default)]
     pub layer_scale: f64,
+    /// Where positions come from: `learned`, or fixed sines and cosines, `sin_cos` or `sin_cos_row_first`,
+    /// for which the width must be a multiple of 4.
+    #[serde(default)]
+    pub pos_embed: PosEmbed,
+    /// Do not train the patch embedding, which makes MoCo v3 stable.
+    #[serde(default)]
+    pub freeze_patch_embed: bool,
     /// How positions are resized for images of another size.
     #[serde(default = "auto")]
     pub pos_embed_resize: PosEmbedResize,
@@ -189,6 +220,13 @@ impl Sizes {
         }
         if sizes.depth == 0 || sizes.width == 0 || sizes.hidden == 0 {
             refuse!("vit: depth, embed_dim and mlp_ratio must be above 0");
+        }
+        if config.pos_embed.fixed().is_some() && !sizes.width.is_multiple_of(4) {
+            refuse!(
+                "vit: embed_dim {} with fixed positions; expected a multiple of 4, or \
+                 pos_embed = \"learned\"",
+                sizes.width
+            );
         }
         Ok(sizes)
     }

@@ -1,13 +1,11 @@
 //! A stack of transformer blocks on the base's last map.
 
-use std::sync::Arc;
-
 use hssl_plugin_api::component::{FirstShortcut, Head, HeadInput, HeadSpec};
+use hssl_plugin_api::nn::{BlockPart, Blocks, TransformerBlock, TransformerBlockConfig};
 use hssl_plugin_api::{Context, Params, Result, Tensor, refuse};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::block::{Block, BlockConfig, Part};
 use crate::config::WeightInit;
 
 /// Options of the `vit` head.
@@ -52,7 +50,7 @@ fn yes() -> bool {
 
 impl Config {
     /// Parts and sizes of block `i`, for maps of `width` channels.
-    fn block(&self, i: usize, width: usize) -> Result<BlockConfig> {
+    fn block(&self, i: usize, width: usize) -> Result<TransformerBlockConfig> {
         let heads = self.num_heads.unwrap_or((width / 64).max(1));
         if heads == 0 || !width.is_multiple_of(heads) {
             let how = if self.num_heads.is_some() { "" } else { " (one for each 64 channels)" };
@@ -66,23 +64,23 @@ impl Config {
             refuse!("vit head: mlp_ratio {ratio} of the width {width}; expected 1 channel or more");
         }
         // The first shortcut is attention's, or the only one.
-        let first = Part::with_shortcut(self.first_shortcut.keeps_first(i));
-        let second = Part::with_shortcut(self.first_shortcut.keeps_second(i));
+        let first = BlockPart::with_shortcut(self.first_shortcut.keeps_first(i));
+        let second = BlockPart::with_shortcut(self.first_shortcut.keeps_second(i));
         let (attention, mlp) = match (self.token_mixer, self.mlp) {
             (true, true) => (first, second),
-            (true, false) => (first, Part::Absent),
-            (false, true) => (Part::Absent, first),
+            (true, false) => (first, BlockPart::Absent),
+            (false, true) => (BlockPart::Absent, first),
             (false, false) => refuse!("vit head: token_mixer and mlp are both off; keep one"),
         };
         let (layer_scale, init) = (self.layer_scale, self.weight_init.linear());
-        Ok(BlockConfig { width, heads, hidden, layer_scale, init, attention, mlp })
+        Ok(TransformerBlockConfig { width, heads, hidden, layer_scale, init, attention, mlp })
     }
 }
 
 /// Transformer blocks on a map's positions as tokens, without class token or positions of their own.
 pub struct VisionTransformerHead {
     width: usize,
-    blocks: Vec<Arc<Block>>,
+    blocks: Blocks<TransformerBlock>,
 }
 
 impl Head for VisionTransformerHead {
@@ -93,12 +91,8 @@ impl Head for VisionTransformerHead {
             refuse!("vit head: depth 0; expected at least 1");
         }
         let blocks = params.pp("blocks");
-        let block = |i: usize| {
-            let block = config.block(i, input.width)?;
-            Block::new(&block, &blocks.pp(i)).map(Arc::new)
-        };
-        let blocks = (0..config.depth).map(block).collect::<Result<_>>()?;
-        Ok(Self { width: input.width, blocks })
+        let block = |i: usize| TransformerBlock::new(&config.block(i, input.width)?, &blocks.pp(i));
+        Ok(Self { width: input.width, blocks: Blocks::new(config.depth, block)? })
     }
 
     fn spec(&self) -> HeadSpec {
@@ -106,17 +100,12 @@ impl Head for VisionTransformerHead {
     }
 
     fn set_drop_path(&mut self, rates: &[f64]) {
-        for (block, rate) in self.blocks.iter_mut().zip(rates) {
-            Arc::make_mut(block).set_drop_path(*rate);
-        }
+        self.blocks.set_drop_path(rates);
     }
 
     fn forward(&self, cx: &Context<'_>, map: &Tensor, _: bool) -> Result<Tensor> {
         let (b, h, w, c) = map.dims4()?;
-        let tokens = self.blocks.iter().try_fold(map.reshape((b, h * w, c))?, |x, block| {
-            let block = Arc::clone(block);
-            cx.block(&x, move |x| Ok(block.forward(x, false)?.0))
-        })?;
+        let tokens = self.blocks.forward(cx, &map.reshape((b, h * w, c))?)?;
         tokens.reshape((b, h, w, c))
     }
 }

@@ -2,7 +2,6 @@
 //! with the registers and layer scales of DINOv2) and its block as an auxiliary head. Parameters carry
 //! timm's names.
 
-mod block;
 mod config;
 mod head;
 mod model;

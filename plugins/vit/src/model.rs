@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use hssl_plugin_api::component::{
-    Backbone, BackboneSetup, BackboneSpec, Capability, Features, Request, StageSpec,
+    Backbone, BackboneSetup, BackboneSpec, Capability, Features, KeptRequest, Request, StageSpec,
+    Tokens,
 };
-use hssl_plugin_api::nn::{Conv2d, ConvConfig, LayerNorm};
-use hssl_plugin_api::{Context, Init, Params, Result, Tensor, refuse};
+use hssl_plugin_api::nn::{
+    Block, BlockPart, Conv2d, ConvConfig, LayerNorm, TransformerBlock, TransformerBlockConfig,
+};
+use hssl_plugin_api::{Context, DType, Init, Params, Result, Tensor, refuse};
 
-use crate::block::{Block, BlockConfig, NORM_EPS, Part};
 use crate::config::{Config, PosEmbedResize, Sizes};
 use crate::positions;
 
@@ -21,13 +23,13 @@ pub struct VisionTransformer {
     reg_token: Option<Tensor>,
     pos_embed: Tensor,
     masked_embed: Option<Tensor>,
-    blocks: Vec<Arc<Block>>,
+    blocks: Vec<Arc<TransformerBlock>>,
     norm: LayerNorm,
 }
 
 impl VisionTransformer {
     /// Images (B, 3, H, W) to patch embeddings (B, h, w, C).
-    fn embed(&self, images: &Tensor, request: &Request) -> Result<Tensor> {
+    fn embed(&self, images: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (_, channels, height, width) = images.dims4()?;
         let patch = self.sizes.patch;
         if channels != 3 || !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
@@ -37,12 +39,12 @@ impl VisionTransformer {
             );
         }
         let x = self.patch_embed.forward(&images.permute(&[0, 2, 3, 1])?)?;
-        let Some(mask) = &request.mask else { return Ok(x) };
+        let Some(mask) = mask else { return Ok(x) };
         let Some(token) = &self.masked_embed else {
             refuse!("vit: a mask was given, but the model was built without a mask token");
         };
         let (b, h, w, c) = x.dims4()?;
-        let mask = mask.0.reshape((b, h, w, 1))?;
+        let mask = mask.reshape((b, h, w, 1))?;
         mask.where_cond(&token.reshape((1, 1, 1, c))?, &x)
     }
 
@@ -67,6 +69,25 @@ impl VisionTransformer {
     }
 }
 
+/// The K patches that `kept` (B, K) names, of tokens (B, P + N, C): (B, P + K, C).
+fn keep(tokens: &Tensor, kept: &Tensor, prefix: usize) -> Result<Tensor> {
+    let ((b, n, c), (images, k)) = (tokens.dims3()?, kept.dims2()?);
+    if images != b || k == 0 || kept.dtype() != DType::I64 {
+        refuse!(
+            "vit: kept patches of the shape {:?} and type {:?} for {b} images; expected (images, patches) \
+             of i64, at least one patch each",
+            kept.dims(),
+            kept.dtype()
+        );
+    }
+    // (B, K) positions among an image's tokens to rows among all.
+    let offsets = |i: usize| (0..k).map(move |_| (i * n + prefix) as i64);
+    let offsets: Vec<i64> = (0..b).flat_map(offsets).collect();
+    let rows = kept.add(&Tensor::from_slice(tokens.host(), &offsets, (b, k))?)?;
+    let patches = tokens.reshape((b * n, c))?.index_select(&rows.reshape(b * k)?, 0)?;
+    Tensor::cat(&[&tokens.narrow(1, 0, prefix)?, &patches.reshape((b, k, c))?], 1)
+}
+
 impl Backbone for VisionTransformer {
     type Config = Config;
 
@@ -74,14 +95,14 @@ impl Backbone for VisionTransformer {
         let sizes = Sizes::new(&config)?;
         let width = sizes.width;
         let blocks = params.pp("blocks");
-        let block = BlockConfig {
+        let block = TransformerBlockConfig {
             width,
             heads: sizes.heads,
             hidden: sizes.hidden,
             layer_scale: config.layer_scale,
             init: config.weight_init.linear(),
-            attention: Part::Residual,
-            mlp: Part::Residual,
+            attention: BlockPart::Residual,
+            mlp: BlockPart::Residual,
         };
         let (patch_weight, patch_bias) =
             config.weight_init.patch_embed(3 * sizes.patch * sizes.patch, width);
@@ -92,32 +113,42 @@ impl Backbone for VisionTransformer {
             params.get("reg_token", &[1, registers, width], init)
         };
         let positions = [1, sizes.positions(), width];
+        let pos_embed = match config.pos_embed.fixed() {
+            None => params.get("pos_embed", &positions, Init::TRUNC_002)?,
+            Some(first) => {
+                params.buffer("pos_embed", &positions, positions::fixed(&sizes, first))?
+            }
+        };
+        let patch_embed = params.pp("patch_embed").pp("proj");
+        let frozen = config.freeze_patch_embed;
+        let patch_embed = if frozen { patch_embed.frozen() } else { patch_embed };
         let mask_token = || params.get("masked_embed", &[1, width], Init::ZEROS);
         Ok(Self {
             sizes,
             pos_embed_resize: config.pos_embed_resize,
             cls_token: params.get("cls_token", &[1, 1, width], Init::TRUNC_002)?,
             reg_token: (registers > 0).then(reg_token).transpose()?,
-            pos_embed: params.get("pos_embed", &positions, Init::TRUNC_002)?,
+            pos_embed,
             patch_embed: Conv2d::with_init(
                 3,
                 width,
                 ConvConfig::patches(sizes.patch),
                 patch_weight,
                 patch_bias,
-                &params.pp("patch_embed").pp("proj"),
+                &patch_embed,
             )?,
             masked_embed: setup.mask_token.then(mask_token).transpose()?,
             blocks: (0..sizes.depth)
-                .map(|i| Block::new(&block, &blocks.pp(i)).map(Arc::new))
+                .map(|i| TransformerBlock::new(&block, &blocks.pp(i)).map(Arc::new))
                 .collect::<Result<_>>()?,
-            norm: LayerNorm::new(width, NORM_EPS, &params.pp("norm"))?,
+            norm: LayerNorm::new(width, TransformerBlock::NORM_EPS, &params.pp("norm"))?,
         })
     }
 
     fn capabilities() -> Vec<Capability> {
         vec![
             Capability::MaskReplace,
+            Capability::DropTokens,
             Capability::Attention,
             Capability::AnySize,
             Capability::ClassToken,
@@ -156,7 +187,7 @@ impl Backbone for VisionTransformer {
     }
 
     fn forward(&self, cx: &Context<'_>, images: &Tensor, request: &Request) -> Result<Features> {
-        let x = self.embed(images, request)?;
+        let x = self.embed(images, request.mask.as_ref().map(|mask| &mask.0))?;
         let (b, h, w, c) = x.dims4()?;
         let mut x = self.tokens(&x, request.training)?;
 
@@ -166,7 +197,7 @@ impl Backbone for VisionTransformer {
             let with_attention = request.attention && i == last;
             let block = Arc::clone(block);
             let mut outputs = cx.checkpoint(&[&x], move |inputs| {
-                let (x, attention) = block.forward(&inputs[0], with_attention)?;
+                let (x, attention) = block.forward_with_attention(&inputs[0], with_attention)?;
                 Ok(std::iter::once(x).chain(attention).collect())
             })?;
             attention = outputs.split_off(1).pop();
@@ -189,5 +220,44 @@ impl Backbone for VisionTransformer {
             attention,
             layers,
         })
+    }
+    fn forward_kept(
+        &self,
+        cx: &Context<'_>,
+        images: &Tensor,
+        kept: &Tensor,
+        request: &KeptRequest,
+    ) -> Result<Tokens> {
+        if let Some(beyond) = request.layers.iter().find(|layer| **layer >= self.blocks.len()) {
+            refuse!(
+                "vit: the output of block {beyond} was asked for, and there are {} blocks, counted from 0",
+                self.blocks.len()
+            );
+        }
+        let prefix = self.sizes.prefix;
+        let x = self.tokens(&self.embed(images, None)?, request.training)?;
+        let mut x = keep(&x, kept, prefix)?;
+        let mut outputs = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let block = Arc::clone(block);
+            x = cx.block(&x, move |x| block.forward(x))?;
+            outputs.push(x.clone());
+        }
+        // The class token alone is told to others; the registers behind it belong to the network.
+        let told = |x: &Tensor| -> Result<Tensor> {
+            let patches = x.narrow(1, prefix, x.dim(1)? - prefix)?;
+            Tensor::cat(&[&x.narrow(1, 0, 1)?, &patches], 1)
+        };
+        let told = |x: &Tensor| if prefix == 1 { Ok(x.clone()) } else { told(x) };
+        let pre_norm = told(&x)?;
+        Ok(Tokens {
+            normed: self.norm.forward(&pre_norm)?,
+            pre_norm,
+            layers: request.layers.iter().map(|i| told(&outputs[*i])).collect::<Result<_>>()?,
+        })
+    }
+
+    fn norm(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.norm.forward(tokens)
     }
 }

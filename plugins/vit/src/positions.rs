@@ -1,8 +1,16 @@
-//! Learned positions, resized to the grid of the images at hand.
+//! Positions: fixed ones, and how they are resized to the grid of the images at hand.
 
-use hssl_plugin_api::{Op, ResizeMode, Result, Tensor};
+use hssl_plugin_api::nn::{FirstAxis, sin_cos_positions};
+use hssl_plugin_api::{Init, Op, ResizeMode, Result, Tensor};
 
-use crate::config::PosEmbedResize;
+use crate::config::{PosEmbedResize, Sizes};
+
+/// Sines and cosines for patches, 0 for class and register tokens.
+pub fn fixed(sizes: &Sizes, first: FirstAxis) -> Init {
+    let mut positions = vec![0.0; sizes.placed * sizes.width];
+    positions.extend(sin_cos_positions([sizes.grid(); 2], sizes.width, first));
+    Init::Values(positions)
+}
 
 /// `pos_embed` (1, P + n*n, C) for a grid of `rows` x `columns`: (1, P + rows*columns, C). The
 /// positions of class and register tokens, `placed` = P of them, stay as they are.

@@ -51,8 +51,8 @@ def masks_of(tensors, config, epoch, teacher):
     objective = config["objective"]
     crops = tensors["input.global"].flatten(0, 1)
     attention = class_attention(crops, teacher("backbone"), config["backbone"])
-    if "mask" in tensors:
-        return tensors["mask"].flatten(0, 1)
+    if "drawn.mask" in tensors:
+        return tensors["drawn.mask"].flatten(0, 1)
     if epoch < objective.get("pred_start_epoch", 0):
         return torch.zeros_like(attention)
     if objective["plugin"] == "attmask":

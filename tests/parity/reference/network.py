@@ -98,19 +98,14 @@ def class_attention(images, backbone, config):
     return weights[:, :, 0, prefix:].mean(1)
 
 
-def features(images, network, backbone, head_configs, branches, mask=None):
-    """The vector that stands for each image, (B, C), and its patches, (B, h w, C), by branch: the base's
-    own, and for a head the mean of its map, normed *after* the mean, and the normed map. `backbone` and
-    `head_configs` are sections of the configuration."""
-    base = BASES[backbone["plugin"]]
-    vector, patches, map_in = base(images, network("backbone"), backbone, mask)
-    found = {"base": (vector, patches)}
-
+def head_features(map_in, network, head_configs, branches):
+    """What heads make of a map (B, C, h, w), by branch: the mean of their own map, normed *after* the mean,
+    and the normed map as (B, h w, C)."""
     def ends_with(map_out, norm):
         patches = map_out.flatten(2).transpose(1, 2)
         return tuple(layer_norm(x, norm, HEAD_NORM_EPS) for x in (patches.mean(1), patches))
 
-    maps = []
+    found, maps = {}, []
     for name, config in sorted(head_configs.items()):
         head = network("heads")(name)
         map_out = heads_of.head(config["plugin"])(map_in, head, config)
@@ -119,6 +114,15 @@ def features(images, network, backbone, head_configs, branches, mask=None):
             found[name] = ends_with(map_out, head("norm"))
     if "heads" in branches:
         found["heads"] = ends_with(torch.cat(maps, dim=1), network("heads")("norm"))
+    return found
+
+
+def features(images, network, backbone, head_configs, branches, mask=None):
+    """The vector that stands for each image, (B, C), and its patches, (B, h w, C), by branch: the base's
+    own, and those of heads. `backbone` and `head_configs` are sections of the configuration."""
+    base = BASES[backbone["plugin"]]
+    vector, patches, map_in = base(images, network("backbone"), backbone, mask)
+    found = {"base": (vector, patches)} | head_features(map_in, network, head_configs, branches)
     return {branch: found[branch] for branch in branches}
 
 

@@ -48,7 +48,8 @@ def updated(tensors, gradients, buffers, config, step, steps_per_epoch):
         matrix = parameter.ndim >= 2 and not name.endswith(".bias")
         (decaying if matrix else plain).append(parameter)
     groups = [{"params": decaying, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
-    torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999), eps=1e-8).step()
+    betas = (train.get("momentum", 0.9), train.get("beta2", 0.999))
+    torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8).step()
     after = {name: value.detach() for name, value in after.items()}
     for name, value in tensors.items():
         if name.startswith("teacher."):

@@ -18,10 +18,10 @@ use crate::session::{Session, use_threads};
 
 /// Do one training step and write everything that goes in and comes out
 ///
-/// The file holds `input.global` [G, B, 3, H, W], `input.local`, `mask`, `student.*`, `teacher.*` and
-/// `state.*` before the step, `loss.total` and its terms, `grad.*` before clipping, and `updated.*`
-/// after it. --load takes inputs, masks and parameters from such a file, so that another framework
-/// can set them; a file that brings inputs makes the configured images unnecessary, and its step
+/// The file holds `input.global` [G, B, 3, H, W], `input.local`, `student.*`, `teacher.*` and `state.*`
+/// before the step, `drawn.*` (masks and what else the objective draws at random), `loss.total` and its
+/// terms, `grad.*` before clipping, and `updated.*` after it. --load takes inputs, random draws and
+/// parameters from such a file, so that another framework can set them; a file that brings inputs makes the configured images unnecessary, and its step
 /// has local crops only if it brings those too.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -32,7 +32,7 @@ pub struct Step {
     config: PathBuf,
     #[command(flatten)]
     sets: Sets,
-    /// Take inputs, masks and parameters from such a file, as far as it has them
+    /// Take inputs, random draws and parameters from such a file, as far as it has them
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
     /// The file to write

@@ -171,7 +171,7 @@ fn compose(layers: Vec<Layer>, base_dir: &Path, recipes: &dyn Recipes) -> Result
         // An unknown objective is told of with the other components.
         && let Ok(Value::Object(recipe)) = recipes.recipe(objective)
     {
-        below.push(Layer::new(recipe, Origin::Recipe(objective.to_owned())));
+        push_recipe(recipe, objective, &layers, &mut below);
     }
     let mut merged = Merged::of(below.iter().chain(&layers));
     let components = named(&merged, recipes, &mut problems);
@@ -198,6 +198,23 @@ fn compose(layers: Vec<Layer>, base_dir: &Path, recipes: &dyn Recipes) -> Result
     attach_origins(&mut problems, &merged);
     let (base_dir, warnings) = (base_dir.to_owned(), problems);
     Ok(Resolved { config, origins: merged.origins, base_dir, warnings, values: merged.values })
+}
+
+/// Lays a recipe on top of `below`, with what it has for runs with heads (`with_heads`) if this is one.
+fn push_recipe(
+    mut recipe: Map<String, Value>,
+    objective: &str,
+    above: &[Layer],
+    below: &mut Vec<Layer>,
+) {
+    let origin = || Origin::Recipe(objective.to_owned());
+    let with_heads = recipe.remove("with_heads");
+    below.push(Layer::new(recipe, origin()));
+    let merged = Merged::of(below.iter().chain(above));
+    let plain = at(&merged.values, "hssl.supervision").and_then(Value::as_str) == Some("none");
+    if let (Some(Value::Object(recipe)), false) = (with_heads, plain) {
+        below.push(Layer::new(recipe, origin()));
+    }
 }
 
 fn defaults() -> Layer {

@@ -62,7 +62,10 @@ impl Plugins {
                 options(
                     json!({ "out_dim": size, "student_temp": { "type": "number", "exclusiveMinimum": 0 } }),
                 ),
-                json!({ "train": { "lr": 0.002, "clip_grad": 1.0, "warmup_epochs": 5 } }),
+                json!({
+                    "train": { "lr": 0.002, "clip_grad": 1.0, "warmup_epochs": 5 },
+                    "with_heads": { "train": { "momentum_teacher": 0.5 } },
+                }),
             ),
             component(Kind::Evaluator, "knn", options(json!({})), Value::Null),
             component(Kind::Evaluator, "linear", options(json!({})), Value::Null),
@@ -455,4 +458,13 @@ fn the_document_schema_accepts_a_file_and_refuses_a_wrong_option() {
     let mut wrong = file.clone();
     wrong["heads"]["aux"]["patch_size"] = json!(4);
     assert!(!validator.is_valid(&wrong), "a head takes a backbone's option");
+}
+
+#[test]
+fn a_recipe_may_say_more_of_runs_with_heads() {
+    let folder = Folder::with(&[("run.toml", SMALL)]);
+    let momentum = |sets: &[&str]| folder.load(sets).unwrap().config.train.momentum_teacher;
+    assert_eq!(momentum(&[]), 0.5);
+    assert_eq!(momentum(&["hssl.supervision=none"]), 0.996);
+    assert_eq!(momentum(&["train.momentum_teacher=0.9"]), 0.9);
 }

@@ -1,6 +1,7 @@
 //! A network: a base model and its auxiliary heads, for one role.
 
 mod builder;
+mod encoded;
 mod head;
 mod layers;
 mod norm;
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hssl_plugin_api::abi::method;
 use hssl_plugin_api::component::{
-    BackboneSetup, BackboneSpec, BranchSpec, Edge, Features, HeadInput, Kind, Request, Role,
+    BackboneSetup, BackboneSpec, BranchSpec, Edge, Features, HeadInput, KeptRequest, Kind, Request,
+    Role, Tokens,
 };
 use hssl_plugin_api::wire::Envelope;
 use hssl_tensor::{Tensor, ops};
@@ -19,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::plugin::{Instance, export, import, instantiate};
 use crate::supervision::{self, BASE, HEADS};
 use builder::ForwardServices;
+use encoded::Encoded;
 use head::{Head, not_a_branch};
 use layers::Layer;
 use norm::Norm;
@@ -199,6 +202,30 @@ impl Network {
         Ok(Features::from_envelope(&reply, "")?)
     }
 
+    /// The base's tokens of some patches of images (B, 3, H, W) alone; `kept` (B, K) names them.
+    pub fn forward_kept(
+        &mut self,
+        images: &Tensor,
+        kept: &Tensor,
+        request: &KeptRequest,
+    ) -> Result<Tokens> {
+        let envelope =
+            Envelope::new(request)?.with("images", &export(images)).with("kept", &export(kept));
+        if request.training {
+            self.ran.insert(BACKBONE.to_owned());
+        }
+        let call = (method::component::FORWARD_KEPT, "forward_kept");
+        Ok(Tokens::from_envelope(&self.backbone.call(call, &envelope, &mut ForwardServices)?)?)
+    }
+
+    /// The base's final norm of tokens (B, N, C).
+    pub fn norm(&mut self, tokens: &Tensor) -> Result<Tensor> {
+        let envelope = Envelope::default().with("tokens", &export(tokens));
+        let call = (method::component::NORM, "norm");
+        let reply = self.backbone.call(call, &envelope, &mut ForwardServices)?;
+        Ok(import(&reply.tensor("tokens")?))
+    }
+
     /// The named branches' features; the base runs once, and not at all if nothing that is named needs it,
     /// and heads that are not named do not run. Without those of heads that do not take images of this
     /// size.
@@ -209,58 +236,79 @@ impl Network {
         request: &Request,
         mask: Option<&Tensor>,
     ) -> Result<BTreeMap<String, Features>> {
-        let mut encoded = BTreeMap::new();
-        let mut left_out = BTreeSet::new();
-        let joint = branches.iter().any(|name| name == HEADS);
-        let runs = |head: &Head| joint || branches.contains(&head.name);
+        let mut found = Encoded::default();
         let base = self.base_for(images, branches, request, mask)?;
-        let input = base.as_ref().map(|base| import(base.pre_norm.as_ref().unwrap_or(&base.map)));
-        let (mut maps, mut ran) = (Vec::new(), Vec::new());
-        for head in self.heads.iter_mut().filter(|head| runs(head)) {
-            let Some(input) = input.as_ref().filter(|_| head.is_serial()) else {
-                let Some(features) = head.forward_image(images, request.training)? else {
-                    left_out.insert(head.name.clone());
-                    continue;
-                };
-                ran.push(head.scope());
-                encoded.insert(head.name.clone(), features);
+        if let Some(mut base) = base {
+            let input = import(base.pre_norm.as_ref().unwrap_or(&base.map));
+            self.heads_on(&input, branches, request.training, &mut found)?;
+            let outputs: Vec<Tensor> = base.layers.drain(..).map(|layer| import(&layer)).collect();
+            for layer in self.layers.iter().filter(|layer| branches.contains(&layer.branch)) {
+                found.put(&layer.branch, layer.features(&outputs, self.spec.blocks)?);
+            }
+            if branches.iter().any(|name| name == BASE) {
+                found.put(BASE, base);
+            }
+        }
+        let beside = |head: &&mut Head| !head.is_serial() && branches.contains(&head.name);
+        for head in self.heads.iter_mut().filter(beside) {
+            match head.forward_image(images, request.training)? {
+                Some(features) => found.put(&head.name, features),
+                None => found.leave_out(&head.name),
+            }
+            if request.training {
+                self.ran.insert(head.scope());
+            }
+        }
+        found.complete(branches, self.role)
+    }
+
+    /// What the named heads make of a map (B, H, W, C) before the base's final norm. Without those that
+    /// cannot take its grid.
+    pub fn encode_map(
+        &mut self,
+        map: &Tensor,
+        branches: &[String],
+        training: bool,
+    ) -> Result<BTreeMap<String, Features>> {
+        let mut found = Encoded::default();
+        self.heads_on(map, branches, training, &mut found)?;
+        found.complete(branches, self.role)
+    }
+
+    /// Runs the heads on the base's map that are named, or joined where that is.
+    fn heads_on(
+        &mut self,
+        input: &Tensor,
+        branches: &[String],
+        training: bool,
+        found: &mut Encoded,
+    ) -> Result<()> {
+        let joint = branches.iter().any(|name| name == HEADS);
+        let mut maps = Vec::new();
+        for head in self.heads.iter_mut().filter(|head| head.is_serial()) {
+            let named = branches.contains(&head.name);
+            if !named && !joint {
+                continue;
+            }
+            let Some(map) = head.forward_map(input, training)? else {
+                found.leave_out(&head.name);
+                found.leave_out(HEADS);
                 continue;
             };
-            let Some(map) = head.forward_map(input, request.training)? else {
-                left_out.extend([head.name.clone(), HEADS.to_owned()]);
-                continue;
-            };
-            ran.push(head.scope());
-            if branches.contains(&head.name) {
-                encoded.insert(head.name.clone(), head.tail(&map)?);
+            if training {
+                self.ran.insert(head.scope());
+            }
+            if named {
+                found.put(&head.name, head.tail(&map)?);
             }
             maps.push(map);
         }
-        if request.training {
-            self.ran.extend(ran);
-        }
-        if joint && !left_out.contains(HEADS) {
+        if joint && !found.is_left_out(HEADS) {
             let norm = self.joint_norm.as_ref().ok_or_else(|| not_a_branch(HEADS))?;
             let joined = ops::cat(&maps.iter().collect::<Vec<_>>(), -1)?;
-            encoded.insert(HEADS.to_owned(), norm.tail(&joined)?);
+            found.put(HEADS, norm.tail(&joined)?);
         }
-        if let Some(mut base) = base {
-            let outputs: Vec<Tensor> = base.layers.drain(..).map(|layer| import(&layer)).collect();
-            for layer in self.layers.iter().filter(|layer| branches.contains(&layer.branch)) {
-                let features = layer.features(&outputs, self.spec.blocks)?;
-                encoded.insert(layer.branch.clone(), features);
-            }
-            if branches.iter().any(|name| name == BASE) {
-                encoded.insert(BASE.to_owned(), base);
-            }
-        }
-        let missing = |name: &&String| !encoded.contains_key(*name) && !left_out.contains(*name);
-        match branches.iter().find(missing) {
-            None => Ok(encoded),
-            Some(missing) => {
-                Err(Error::Composition(format!("the {:?} has no branch {missing:?}", self.role)))
-            }
-        }
+        Ok(())
     }
 
     /// The base's features, if one of the branches comes from it, with the layers among them.

@@ -1,5 +1,7 @@
 //! Batches as tensors of views.
 
+use std::collections::BTreeMap;
+
 use hssl_datasets::{Batch, ViewGroup};
 use hssl_tensor::{Array, Device, random};
 
@@ -15,7 +17,7 @@ pub fn views(batch: Batch, device: &Device) -> Result<BatchViews> {
     Ok(BatchViews {
         global: array(global, device)?,
         local: groups.next().map(|group| array(group, device)).transpose()?,
-        mask: None,
+        drawn: BTreeMap::new(),
     })
 }
 
@@ -42,7 +44,7 @@ pub fn synthetic(config: &RunConfig, device: &Device) -> Result<BatchViews> {
             local: (views.local_crops_number > 0)
                 .then(|| noise(views.local_crops_number, views.local_crops_size))
                 .transpose()?,
-            mask: None,
+            drawn: BTreeMap::new(),
         })
     })
 }

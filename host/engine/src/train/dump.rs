@@ -11,8 +11,11 @@ use crate::checkpoint::{prepare_file, read_tensors, write_weights};
 use crate::error::{Error, Result};
 use crate::parameters::Store;
 
-/// Replaces inputs, masks and parameters by what a file holds of them; other tensors of the file (a
-/// former dump's losses and gradients) are left alone.
+/// Before the names of random choices.
+const DRAWN: &str = "drawn.";
+
+/// Replaces inputs, random choices and parameters by what a file holds of them; other tensors of the file
+/// (a former dump's losses and gradients) are left alone.
 ///
 /// # Errors
 /// A tensor has another shape than the run's.
@@ -29,9 +32,8 @@ pub fn load(path: &Path, learner: &Learner, views: &mut BatchViews) -> Result<()
     if let Some(local) = tensors.get("input.local") {
         views.local = Some(local.clone());
     }
-    if let Some(mask) = tensors.get("mask") {
-        views.mask = Some(mask.clone());
-    }
+    let drawn = tensors.iter().filter_map(|(name, value)| Some((name.strip_prefix(DRAWN)?, value)));
+    views.drawn.extend(drawn.map(|(name, value)| (name.to_owned(), value.clone())));
     Ok(())
 }
 
@@ -41,8 +43,8 @@ fn replace(tensors: &HashMap<String, Array>, name: &str, slot: &mut Array) {
     }
 }
 
-/// Does one step and writes everything that went in and came out: `input.*`, `mask`, `student.*`,
-/// `teacher.*` and `state.*` before it, `loss.*`, `grad.*` before clipping, `updated.*` after it.
+/// Does one step and writes everything that went in and came out: `input.*`, `student.*`, `teacher.*` and
+/// `state.*` before it, `drawn.*`, what the objective chose at random, `loss.*`, `grad.*` before clipping, `updated.*` after it.
 ///
 /// # Errors
 /// The step fails, or the file cannot be written.
@@ -56,7 +58,6 @@ pub fn step(
     prepare_file(out)?;
     let mut dump = vec![("input.global".to_owned(), views.global.clone())];
     dump.extend(views.local.clone().map(|local| ("input.local".to_owned(), local)));
-    dump.extend(views.mask.clone().map(|mask| ("mask".to_owned(), mask)));
     dump.extend(parameters(learner, ""));
 
     let outcome = learner.forward(views, info, 0)?;
@@ -64,6 +65,8 @@ pub fn step(
     for (name, part) in &outcome.parts {
         dump.push((format!("loss.{name}"), part.array()));
     }
+    let drawn = outcome.drawn.iter();
+    dump.extend(drawn.map(|(name, value)| (format!("{DRAWN}{name}"), value.clone())));
     let gradients = learner.backward(&outcome, 1)?;
     for parameter in learner.stores.student.iter() {
         if let Some(gradient) = gradients.get(parameter) {

@@ -4,23 +4,20 @@ use std::collections::BTreeMap;
 
 use hssl_plugin_api::abi::method;
 use hssl_plugin_api::component::{
-    Capability, Edge, EncodeRequest, End, Features, Kind, ProjectedLogits, Request, Role, StepInfo,
+    Capability, Edge, End, Features, Kind, ProjectedLogits, Request, Role, StepInfo,
 };
-use hssl_plugin_api::params::ParameterRequest;
 use hssl_plugin_api::wire::Envelope;
-use hssl_plugin_api::{self as api};
 use hssl_tensor::optim::{Optimizer, clip_per_tensor, ema};
 use hssl_tensor::{Array, Device, Gradients, Tensor, backward, mode, random};
 
 use crate::config::{Precision, RunConfig, Supervision};
 use crate::error::{Error, Result};
-use crate::network::{Builder, Network, assign, unavailable};
+use crate::network::{Builder, Network};
 use crate::parameters::Stores;
-use crate::plugin::{
-    Instance, Registry, Services, export, import, instantiate, log_line, on_device,
-};
+use crate::plugin::{Instance, Registry, Services, export, import, instantiate, on_device};
 use crate::supervision::{self, BASE};
 use crate::train::groups::{self, DECAYING};
+use crate::train::services::{Drawn, ObjectiveServices};
 
 /// The augmented views of a batch as tensors; see [`hssl_plugin_api::component::Views`].
 #[derive(Clone, Debug)]
@@ -29,8 +26,8 @@ pub struct BatchViews {
     pub global: Array,
     /// (L, B, 3, h, w).
     pub local: Option<Array>,
-    /// (G, B, N) u8, given from outside.
-    pub mask: Option<Array>,
+    /// What the objective is to choose instead of drawing it, by name.
+    pub drawn: BTreeMap<String, Array>,
 }
 
 /// The scheduled values of one optimizer step.
@@ -53,6 +50,8 @@ pub struct Outcome {
     pub parts: BTreeMap<String, Tensor>,
     /// Diagnostics.
     pub metrics: BTreeMap<String, Tensor>,
+    /// What the objective chose at random, by name.
+    pub drawn: BTreeMap<String, Array>,
 }
 
 /// Everything that learns.
@@ -74,60 +73,8 @@ pub struct Learner {
     seed: u64,
     clip_grad: f64,
     freeze_last_layer: usize,
-}
-
-/// Services while an objective is built or steps.
-struct ObjectiveServices<'a> {
-    student: &'a mut Network,
-    teacher: &'a mut Network,
-    stores: &'a mut Stores,
-    device: &'a Device,
-    seed: u64,
-    /// Whether layers behave as in training.
-    training: bool,
-}
-
-impl Services for ObjectiveServices<'_> {
-    fn call(&mut self, service: u32, request: Envelope) -> api::Result<Envelope> {
-        match service {
-            method::host::ENCODE => {
-                self.encode(&request).map_err(|error| api::Error::Host(error.to_string()))
-            }
-            method::host::PARAMETER => {
-                let request: ParameterRequest = request.read()?;
-                let made = self.stores.create(&request, self.seed, self.device);
-                let tensor = made.map_err(|error| api::Error::Host(error.to_string()))?;
-                Ok(Envelope::default().with("parameter", &export(&tensor)))
-            }
-            method::host::ASSIGN => assign(&request),
-            method::host::LOG => log_line(&request),
-            // One process: its own mean is the mean over all.
-            method::host::ALL_REDUCE_MEAN => {
-                Ok(Envelope::default().with("tensor", &request.tensor("tensor")?))
-            }
-            other => Err(unavailable(other, "in a training step")),
-        }
-    }
-}
-
-impl ObjectiveServices<'_> {
-    fn encode(&mut self, request: &Envelope) -> Result<Envelope> {
-        let asked: EncodeRequest = request.read()?;
-        let images = import(&request.tensor("images")?);
-        let mask = request.find("mask").map(|mask| import(&mask));
-        let (training, attention) = (self.training, asked.attention);
-        let how = Request { training, attention, ..Request::default() };
-        let encoded = match asked.role {
-            Role::Student => self.student.encode(&images, &asked.branches, &how, mask.as_ref())?,
-            Role::Teacher => mode::no_grad(|| {
-                self.teacher.encode(&images, &asked.branches, &how, mask.as_ref())
-            })?,
-        };
-        let put = |reply, (name, features): (&String, &api::component::Features)| {
-            features.put(&format!("{name}/"), reply)
-        };
-        Ok(encoded.iter().fold(Envelope::default(), put))
-    }
+    /// The random choices of the current step.
+    drawn: Drawn,
 }
 
 impl Learner {
@@ -173,6 +120,7 @@ impl Learner {
 
         let request = Envelope::new(&serde_json::json!({
             "config": config.objective.options,
+            "base": student.spec(),
             "branches": student.branches(),
             "edges": edges,
             "reduction": config.hssl.branch_reduction,
@@ -186,6 +134,7 @@ impl Learner {
             device,
             seed,
             training: true,
+            drawn: &mut Drawn::default(),
         };
         let name = &config.objective.plugin;
         let objective = instantiate(registry, Kind::Objective, name, &request, &mut services)?;
@@ -203,6 +152,7 @@ impl Learner {
             seed,
             clip_grad: train.clip_grad,
             freeze_last_layer: train.freeze_last_layer,
+            drawn: Drawn::default(),
             stores,
         })
     }
@@ -223,8 +173,8 @@ impl Learner {
         let tensor = |array: &Array| export(&Tensor::constant(array.clone()));
         let request = Envelope::new(info)?
             .with("global", &tensor(&views.global))
-            .with_some("local", views.local.as_ref().map(tensor).as_ref())
-            .with_some("mask", views.mask.as_ref().map(tensor).as_ref());
+            .with_some("local", views.local.as_ref().map(tensor).as_ref());
+        self.drawn = Drawn::given(&views.drawn);
         let call = (method::component::STEP, "step");
         let reply = self.in_training(info.step, slice, |objective, services| {
             Ok(objective.call(call, &request, services)?)
@@ -238,7 +188,8 @@ impl Learner {
                 metrics.insert(name.to_owned(), import(&tensor));
             }
         }
-        Ok(Outcome { total, parts, metrics })
+        let drawn = std::mem::take(&mut self.drawn).made;
+        Ok(Outcome { total, parts, metrics, drawn })
     }
 
     /// Gradients of the loss of one of `accumulate` batches.
@@ -327,6 +278,7 @@ impl Learner {
             device: &self.device,
             seed: self.seed,
             training: mode.training,
+            drawn: &mut self.drawn,
         };
         let objective = &mut self.objective;
         on_device(&self.device, || {

@@ -6,6 +6,7 @@ mod groups;
 mod learner;
 mod log;
 mod schedule;
+mod services;
 mod state;
 mod tensorboard;
 mod trainer;

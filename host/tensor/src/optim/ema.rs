@@ -3,7 +3,8 @@
 use super::fused;
 use crate::{Error, Parameter, Result};
 
-/// teacher <- momentum * teacher + (1 - momentum) * student.
+/// teacher <- momentum * teacher + (1 - momentum) * student. Where both are the same, it stays: rounding
+/// must not carry away what is never trained.
 ///
 /// # Errors
 /// The shapes differ, or the device failed.
@@ -25,14 +26,16 @@ pub fn ema(teacher: &Parameter, student: &Parameter, momentum: f64) -> Result<()
             #[inline(always)]
             |average, old, new, []| {
                 for ((average, old), new) in average.iter_mut().zip(old).zip(new) {
-                    *average = keep * old + add * new;
+                    *average = if old == new { *old } else { keep * old + add * new };
                 }
             },
         )?
     } else {
         let dtype = fused::working_type(old.dtype());
-        let new = new.to_device(old.device())?.to_dtype(dtype)?;
-        ((old.to_dtype(dtype)? * momentum)? + (new * (1.0 - momentum))?)?
+        let (old, new) = (old.to_dtype(dtype)?, new.to_device(old.device())?.to_dtype(dtype)?);
+        let same = old.eq(&new)?;
+        let average = ((&old * momentum)? + (new * (1.0 - momentum))?)?;
+        same.where_cond(&old, &average)?
     };
     teacher.set(&average)
 }

@@ -2,7 +2,8 @@
 
 use hssl_plugin_api::abi::method;
 use hssl_plugin_api::component::{
-    BackboneSetup, BackboneSpec, Capability, Features, HeadInput, HeadSpec, Request,
+    BackboneSetup, BackboneSpec, Capability, Features, HeadInput, HeadSpec, KeptRequest, Request,
+    Tokens,
 };
 use hssl_plugin_api::wire::Envelope;
 use hssl_tensor::{Array, DType, Device, Tensor, backward, mode, ops};
@@ -103,6 +104,32 @@ impl Backbone {
         Features::from_envelope(&reply, "").map_err(text)
     }
 
+    /// Tokens of these patches of every image, with the output of block `layer`.
+    fn forward_kept(
+        &mut self,
+        images: &Tensor,
+        kept: &[usize],
+        layer: usize,
+    ) -> Result<Tokens, String> {
+        let ids: Vec<i64> = (0..BATCH).flat_map(|_| kept.iter().map(|id| *id as i64)).collect();
+        let ids = Array::from_vec(ids, (BATCH, kept.len()), &Device::Cpu).map_err(text)?;
+        let request = KeptRequest { training: false, layers: vec![layer] };
+        let envelope = Envelope::new(&request)
+            .map_err(text)?
+            .with("images", &export(images))
+            .with("kept", &export(&Tensor::constant(ids)));
+        let call = (method::component::FORWARD_KEPT, "forward_kept");
+        let reply = self.instance.call(call, &envelope, &mut self.bench).map_err(text)?;
+        Tokens::from_envelope(&reply).map_err(text)
+    }
+
+    fn norm(&mut self, tokens: &hssl_plugin_api::Tensor) -> Result<Tensor, String> {
+        let envelope = Envelope::default().with("tokens", tokens);
+        let call = (method::component::NORM, "norm");
+        let reply = self.instance.call(call, &envelope, &mut self.bench).map_err(text)?;
+        Ok(import(&reply.tensor("tokens").map_err(text)?))
+    }
+
     fn stride(&self) -> usize {
         self.spec.stages.last().map_or(1, |stage| stage.stride.max(1))
     }
@@ -191,7 +218,8 @@ impl Trial {
             Capability::Attention => Some(attention(backbone)),
             Capability::Layers => Some(layers(backbone)),
             Capability::Stages => Some(stages(backbone)),
-            Capability::DropTokens | Capability::ClassToken => None,
+            Capability::DropTokens => Some(drops_tokens(backbone)),
+            Capability::ClassToken => None,
         });
         match verdict {
             Some(verdict) => {
@@ -363,6 +391,46 @@ fn replaces_masked(backbone: &mut Backbone) -> Verdict {
     backbone.expect_features(&masked, side)?;
     if difference(&import(&plain.map), &import(&masked.map))? == 0.0 {
         return Err("a mask changes nothing".into());
+    }
+    Ok(())
+}
+
+/// All patches are what the whole map is; some of them come in the order in which they were asked for.
+fn drops_tokens(backbone: &mut Backbone) -> Verdict {
+    let side = backbone.spec.image_size;
+    let [batch, rows, columns, width] = backbone.map(side);
+    let (patches, last) = (rows * columns, backbone.spec.blocks.saturating_sub(1));
+    let images = backbone.images(side)?;
+    let whole = backbone.forward(&images, &Request::default(), None)?;
+    let flat =
+        |tensor: &Tensor| ops::reshape(tensor, &[batch as i64, -1, width as i64]).map_err(text);
+    let of_patches = |tokens: &Tensor, count: usize| {
+        let prefix = tokens.dims().get(1).map_or(0, |n| n.saturating_sub(count));
+        ops::narrow(tokens, 1, prefix, count).map_err(text)
+    };
+    let all: Vec<usize> = (0..patches).collect();
+    let found = backbone.forward_kept(&images, &all, last)?;
+    let moved =
+        difference(&flat(&import(&whole.map))?, &of_patches(&import(&found.normed), patches)?)?;
+    if moved > TOLERANCE {
+        return Err(format!("of all patches, the tokens differ from the map by {moved:.1e}"));
+    }
+    let [layer] = &found.layers[..] else {
+        return Err(format!("one block's output was asked for, {} came", found.layers.len()));
+    };
+    let moved = difference(&import(&found.pre_norm), &import(layer))?;
+    let renormed = backbone.norm(layer)?;
+    if moved > TOLERANCE || difference(&import(&found.normed), &renormed)? > TOLERANCE {
+        return Err("the last block's output, normed, is not what is returned as normed".into());
+    }
+    let some: Vec<usize> = (0..patches.div_ceil(2)).collect();
+    let reversed: Vec<usize> = some.iter().rev().copied().collect();
+    let there = import(&backbone.forward_kept(&images, &some, last)?.normed);
+    let back = import(&backbone.forward_kept(&images, &reversed, last)?.normed);
+    let (there, back) = (of_patches(&there, some.len())?, of_patches(&back, some.len())?);
+    let moved = difference(&there, &ops::flip(&back, &[1]).map_err(text)?)?;
+    if moved > TOLERANCE {
+        return Err(format!("asked for in reverse order, tokens differ by {moved:.1e}"));
     }
     Ok(())
 }

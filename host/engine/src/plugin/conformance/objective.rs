@@ -6,7 +6,7 @@ use hssl_plugin_api::wire::Envelope;
 use hssl_tensor::{Tensor, backward, mode};
 use serde_json::{Map, Value, json};
 
-use super::bench::{Bench, STRIDE, WIDTH, expect, expect_gradients, noise};
+use super::bench::{Bench, STRIDE, WIDTH, base_spec, expect, expect_gradients, noise};
 use super::network::training;
 use super::{Trial, Verdict};
 use crate::plugin::{Instance, export, import};
@@ -30,6 +30,7 @@ pub(super) fn request(options: Map<String, Value>, needs: &[Capability]) -> Valu
         [BASE, HEAD].map(|name| BranchSpec { name: name.into(), width: WIDTH, patches: true });
     json!({
         "config": options,
+        "base": base_spec(),
         "branches": branches,
         "edges": edges,
         "reduction": Reduction::Mean,

@@ -1,14 +1,11 @@
-//! The transformer block, of the base and of the head.
+//! The block of Vision Transformers, with timm's parameter names.
 
-use hssl_plugin_api::nn::{Attention, LayerNorm, LayerScale, LinearInit, Mlp, Residual};
-use hssl_plugin_api::{Params, Result, Tensor};
-
-/// Epsilon of all layer norms.
-pub const NORM_EPS: f64 = 1e-6;
+use crate::nn::{Attention, Block, LayerNorm, LayerScale, LinearInit, Mlp, Residual};
+use crate::{Params, Result, Tensor};
 
 /// Sizes and switches of a block.
 #[derive(Clone, Copy, Debug)]
-pub struct BlockConfig {
+pub struct TransformerBlockConfig {
     /// Width C.
     pub width: usize,
     /// Attention heads.
@@ -20,14 +17,22 @@ pub struct BlockConfig {
     /// How the linears start.
     pub init: LinearInit,
     /// Whether attention is there, and its shortcut.
-    pub attention: Part,
+    pub attention: BlockPart,
     /// Whether the MLP is there, and its shortcut.
-    pub mlp: Part,
+    pub mlp: BlockPart,
+}
+
+impl TransformerBlockConfig {
+    /// Both parts with their shortcuts, an MLP of four times the width, and no layer scales.
+    pub fn plain(width: usize, heads: usize, init: LinearInit) -> Self {
+        let (attention, mlp) = (BlockPart::Residual, BlockPart::Residual);
+        Self { width, heads, hidden: 4 * width, layer_scale: 0.0, init, attention, mlp }
+    }
 }
 
 /// What a block has of one of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum BlockPart {
     /// The part and the shortcut around it.
     Residual,
     /// The part alone.
@@ -36,7 +41,7 @@ pub enum Part {
     Absent,
 }
 
-impl Part {
+impl BlockPart {
     /// A part that is there, with or without its shortcut.
     pub fn with_shortcut(kept: bool) -> Self {
         if kept { Self::Residual } else { Self::Plain }
@@ -44,21 +49,24 @@ impl Part {
 }
 
 /// x + ls1 attention(norm1 x); x + ls2 mlp(norm2 x). Layer scales, a part or a shortcut may be missing.
-#[derive(Clone)]
-pub struct Block {
+#[derive(Clone, Debug)]
+pub struct TransformerBlock {
     attention: Option<Residual<LayerNorm, Attention>>,
     mlp: Option<Residual<LayerNorm, Mlp>>,
 }
 
-impl Block {
+impl TransformerBlock {
+    /// Epsilon of its layer norms.
+    pub const NORM_EPS: f64 = 1e-6;
+
     /// `norm1`, `attn`, `ls1`, `norm2`, `mlp`, `ls2`.
-    pub fn new(config: &BlockConfig, params: &Params<'_>) -> Result<Self> {
-        let BlockConfig { width, heads, hidden, init, .. } = *config;
-        let residual = |number: usize, part: Part| -> Result<_> {
-            let norm = LayerNorm::new(width, NORM_EPS, &params.pp(format!("norm{number}")))?;
+    pub fn new(config: &TransformerBlockConfig, params: &Params<'_>) -> Result<Self> {
+        let TransformerBlockConfig { width, heads, hidden, init, .. } = *config;
+        let residual = |number: usize, part: BlockPart| -> Result<_> {
+            let norm = LayerNorm::new(width, Self::NORM_EPS, &params.pp(format!("norm{number}")))?;
             let scale = params.pp(format!("ls{number}"));
             let scale = LayerScale::new("gamma", width, config.layer_scale, &scale)?;
-            Ok((norm, scale, part == Part::Residual))
+            Ok((norm, scale, part == BlockPart::Residual))
         };
         let attention = || -> Result<_> {
             let (norm, scale, shortcut) = residual(1, config.attention)?;
@@ -71,19 +79,17 @@ impl Block {
             Ok(Residual::new(norm, layer, scale, shortcut))
         };
         Ok(Self {
-            attention: (config.attention != Part::Absent).then(attention).transpose()?,
-            mlp: (config.mlp != Part::Absent).then(mlp).transpose()?,
+            attention: (config.attention != BlockPart::Absent).then(attention).transpose()?,
+            mlp: (config.mlp != BlockPart::Absent).then(mlp).transpose()?,
         })
     }
 
-    /// Rate of stochastic depth, of both parts.
-    pub fn set_drop_path(&mut self, rate: f64) {
-        self.attention.iter_mut().for_each(|attention| attention.set_drop_path(rate));
-        self.mlp.iter_mut().for_each(|mlp| mlp.set_drop_path(rate));
-    }
-
     /// (B, N, C) to (B, N, C), with the attention (B, heads, N, N) if it is asked for.
-    pub fn forward(&self, x: &Tensor, attention: bool) -> Result<(Tensor, Option<Tensor>)> {
+    pub fn forward_with_attention(
+        &self,
+        x: &Tensor,
+        attention: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let (mut x, mut weights) = (x.clone(), None);
         if let Some(mixer) = &self.attention {
             let (y, found) = mixer.layer.forward(&mixer.norm.forward(&x)?, attention)?;
@@ -93,5 +99,18 @@ impl Block {
             x = mlp.join(&x, mlp.layer.forward(&mlp.norm.forward(&x)?)?)?;
         }
         Ok((x, weights))
+    }
+}
+
+impl Block for TransformerBlock {
+    /// Of both parts.
+    fn set_drop_path(&mut self, rate: f64) {
+        self.attention.iter_mut().for_each(|attention| attention.set_drop_path(rate));
+        self.mlp.iter_mut().for_each(|mlp| mlp.set_drop_path(rate));
+    }
+
+    /// Tokens (B, N, C).
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.forward_with_attention(x, false)?.0)
     }
 }

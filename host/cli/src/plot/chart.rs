@@ -187,7 +187,8 @@ impl Chart {
             let middle = 84 + 30 * index as i32;
             let placed = outline.iter().map(|(x, y)| (14 + x, middle + y));
             area.draw(&Polygon::new(placed.collect::<Vec<_>>(), colour.filled()))?;
-            area.draw_text(&series.name, &style, (32, middle))?;
+            // Letters sit in the upper part of their line.
+            area.draw_text(&series.name, &style, (32, middle + 3))?;
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ mod tests {
         check(&Op::Matmul {}, &[&[2, 4, 3], &[2, 3, 5]], 2 * 4 * 3 * 5);
         let attention = Op::Attention { scale: 1.0, return_weights: false };
         // Two heads of width 8: 6 queries with 6 keys, and their values.
-        check(&attention, &[&[1, 2, 6, 8][..]; 3], 2 * 2 * 6 * 6 * 8);
+        check(&attention, &[&[1, 2, 6, 8], &[1, 2, 6, 8], &[1, 2, 6, 8]], 2 * 2 * 6 * 6 * 8);
         check(&Op::Gelu {}, &[&[4, 4]], 0);
     }
 }

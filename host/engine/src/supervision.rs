@@ -228,7 +228,7 @@ mod tests {
         let error = resolve(&hssl, &heads(&[])).unwrap_err().to_string();
         assert!(error.contains("[heads.aux]"), "{error}");
         assert!(refusal(&["aux"], vec![edge("auxx", BASE)]).contains("\"auxx\""));
-        assert!(refusal(&[], vec![edge(BASE, "base.layers.01")]).contains("base.layers.N"));
+        assert!(refusal(&["aux"], vec![edge(BASE, "base.layers.01")]).contains("base.layers.N"));
     }
 
     #[test]

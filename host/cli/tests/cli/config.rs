@@ -6,7 +6,7 @@ use crate::harness::{Desk, Outcome, TINY, configs};
 
 #[test]
 fn every_configuration_of_the_repository_is_right() {
-    let desk = Desk::new();
+    let desk = Desk::with_all_plugins();
     let mut paths = Vec::new();
     for folder in [configs(), configs().join("cifar10"), configs().join("imagenet")] {
         let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());

@@ -9,10 +9,12 @@ use tempfile::TempDir;
 /// The plugins that Cargo built beside these tests.
 const PLUGINS: [&str; 5] = ["vit", "convnext", "dino", "knn", "linear"];
 
-const OTHER_PLUGINS: [&str; 11] = [
+const OTHER_PLUGINS: [&str; 13] = [
     "barlow",
     "byol",
     "ibot",
+    "mae",
+    "mff",
     "moco",
     "poolformer",
     "pvt",

@@ -223,7 +223,6 @@ fn a_benchmark_times_loading_alone() {
     for key in ["images_per_s", "views", "peak_mb", "peak_mb_half", "threads"] {
         assert!(found[key].as_f64().unwrap() > 0.0, "{key} in {found}");
     }
-    desk.hssl("bench c.toml --loading --data").refused(&["--loading", "--data"]);
 }
 
 #[test]

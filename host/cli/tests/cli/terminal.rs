@@ -7,9 +7,16 @@ use crate::harness::{Desk, Outcome, TINY, configs};
 #[test]
 fn wrong_usage_exits_with_2() {
     let desk = Desk::new();
-    for line in
-        ["", "pretrian", "pretrain", "data info", "bench c.toml --steps 0", "-v -q data list"]
-    {
+    for line in [
+        "",
+        "pretrian",
+        "pretrain",
+        "data info",
+        "bench c.toml --steps 0",
+        "bench c.toml --loading --data",
+        "bench",
+        "-v -q data list",
+    ] {
         let said = desk.hssl(line);
         assert_eq!(said.code, Some(2), "{line:?}: {said:#?}");
         assert!(said.err.contains("--help"), "{line:?}: {said:#?}");

@@ -251,13 +251,14 @@ impl Network {
         }
         let beside = |head: &&mut Head| !head.is_serial() && branches.contains(&head.name);
         for head in self.heads.iter_mut().filter(beside) {
-            match head.forward_image(images, request.training)? {
-                Some(features) => found.put(&head.name, features),
-                None => found.leave_out(&head.name),
-            }
+            let Some(features) = head.forward_image(images, request.training)? else {
+                found.leave_out(&head.name);
+                continue;
+            };
             if request.training {
                 self.ran.insert(head.scope());
             }
+            found.put(&head.name, features);
         }
         found.complete(branches, self.role)
     }

@@ -17,6 +17,7 @@ mod dropping;
 mod options;
 mod pixels;
 mod predictors;
+mod recipe;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,7 @@ use predictors::{FeaturePredictor, needs_features};
 
 pub use dropping::Dropping;
 pub use options::Options;
+pub use recipe::recipe;
 
 /// The base's branch.
 const BASE: &str = "base";

@@ -1,7 +1,6 @@
 //! Masked autoencoder (He et al., 2022), written against the supervision graph.
 
 mod objective;
-mod recipe;
 
 use objective::Mae;
 

@@ -5,12 +5,10 @@ use hssl_plugin_api::Tensor;
 use hssl_plugin_api::component::{
     Capability, Loss, Objective, ObjectiveSetup, StepContext, Tokens, Views,
 };
-use hssl_plugin_api::masked_autoencoding::{Latent, MaskedAutoencoder, Options};
+use hssl_plugin_api::masked_autoencoding::{Latent, MaskedAutoencoder, Options, recipe};
 use hssl_plugin_api::serde_json::Value;
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::recipe::recipe;
 
 /// Options of the `mae` objective.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -41,7 +39,7 @@ impl Objective for Mae {
     type Config = Config;
 
     fn recipe() -> Value {
-        recipe()
+        recipe(400)
     }
 
     fn needs() -> Vec<Capability> {

@@ -3,7 +3,6 @@
 
 mod fusion;
 mod objective;
-mod recipe;
 
 use objective::Mff;
 

@@ -1,14 +1,15 @@
 //! The objective: the latent that pixels are decoded from is a mixture of the base's layers.
 
 use hssl_plugin_api::component::{Capability, Loss, Objective, ObjectiveSetup, StepContext, Views};
-use hssl_plugin_api::masked_autoencoding::{MaskedAutoencoder, Options, reconstructs_from_base};
+use hssl_plugin_api::masked_autoencoding::{
+    MaskedAutoencoder, Options, recipe, reconstructs_from_base,
+};
 use hssl_plugin_api::serde_json::Value;
 use hssl_plugin_api::{Result, refuse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fusion::Fusion;
-use crate::recipe::recipe;
 
 /// What auxiliary heads take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -51,7 +52,7 @@ impl Objective for Mff {
     type Config = Config;
 
     fn recipe() -> Value {
-        recipe()
+        recipe(300)
     }
 
     fn needs() -> Vec<Capability> {

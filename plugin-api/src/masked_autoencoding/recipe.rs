@@ -1,11 +1,11 @@
-//! MAE's defaults for the rest of a run (He et al., 2022; batches of 4096).
+//! Defaults of masked autoencoders for the rest of a run (He et al., 2022; batches of 4096).
 
-use hssl_plugin_api::serde_json::{Value, json};
+use serde_json::{Value, json};
 
 /// One view, cropped and flipped. The teacher follows the student at once, as the method has none, and what
 /// is evaluated and exported is the network that was trained; where its features are targets, it is a
 /// moving average.
-pub fn recipe() -> Value {
+pub fn recipe(epochs: usize) -> Value {
     json!({
         "views": {
             "global_crops_number": 1,
@@ -18,7 +18,7 @@ pub fn recipe() -> Value {
             "solarize": { "global": [0.0] },
         },
         "train": {
-            "epochs": 400,
+            "epochs": epochs,
             "optimizer": "adamw",
             "momentum": 0.9,
             "beta2": 0.95,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hssl_tensor::optim::{AdamW, Group, Lars, Optimizer, Sgd, clip_global, clip_per_tensor, ema};
+use hssl_tensor::optim::{AdamW, Averages, Clip, Group, Lars, Optimizer, Sgd, Step, ema};
 use hssl_tensor::{Array, DType, Device, Gradients, Parameter, mode};
 use safetensors::SafeTensors;
 
@@ -230,32 +230,101 @@ fn clipping_limits_norms() {
             Parameter::trainable(name, Array::zeros(&shape, DType::F32, &Device::Cpu).unwrap())
         })
         .collect();
-    let fresh = || {
-        let mut gradients = Gradients::default();
-        let of = |values: &[f32], shape: (usize, usize)| {
-            Array::from_slice(values, shape, &Device::Cpu).unwrap()
-        };
-        gradients.insert(&parameters[0], of(&[2.0, -2.0, 2.0, -2.0], (2, 2)));
-        gradients.insert(&parameters[1], of(&[0.0, 3.0], (1, 2)));
-        gradients
+    let of = |values: &[f32], shape: (usize, usize)| {
+        Array::from_slice(values, shape, &Device::Cpu).unwrap()
     };
-    let of =
-        |gradients: &Gradients, index: usize| values(gradients.get(&parameters[index]).unwrap());
+    let mut gradients = Gradients::default();
+    gradients.insert(&parameters[0], of(&[2.0, -2.0, 2.0, -2.0], (2, 2)));
+    gradients.insert(&parameters[1], of(&[0.0, 3.0], (1, 2)));
+    // A step of plain descent at rate 1 from 0 shows what was left of each gradient.
+    let left = |clip: Clip| {
+        let fresh: Vec<_> = parameters.iter().map(|parameter| parameter.value()).collect();
+        let groups = vec![Group::new(parameters.clone(), 1.0, 0.0)];
+        let mut optimizer = Sgd::new(groups, 0.0, false).unwrap();
+        optimizer.update(&Step { clip, ..Step::new(&gradients) }).unwrap();
+        let moved: Vec<_> =
+            parameters.iter().map(|p| values(&(p.value() * -1.0).unwrap())).collect();
+        for (parameter, value) in parameters.iter().zip(fresh) {
+            parameter.set(&value).unwrap();
+        }
+        moved
+    };
 
-    let mut gradients = fresh();
-    let norms = clip_per_tensor(&mut gradients, &parameters, 3.5).unwrap();
-    assert_eq!(norms, [Some(4.0), Some(3.0), None]);
-    close("long", &of(&gradients, 0), &[1.75, -1.75, 1.75, -1.75], 1e-6);
-    assert_eq!(of(&gradients, 1), [0.0, 3.0]);
+    let clip = Clip::per_tensor(&gradients, &parameters, 3.5).unwrap();
+    assert_eq!(clip.norms, [Some(4.0), Some(3.0), None]);
+    let found = left(clip);
+    close("long", &found[0], &[1.75, -1.75, 1.75, -1.75], 1e-6);
+    assert_eq!(found[1], [0.0, 3.0]);
 
-    let mut gradients = fresh();
-    assert_eq!(clip_global(&mut gradients, &parameters, 1.0).unwrap(), 5.0);
-    close("long", &of(&gradients, 0), &[0.4, -0.4, 0.4, -0.4], 1e-6);
-    close("short", &of(&gradients, 1), &[0.0, 0.6], 1e-6);
+    let clip = Clip::global(&gradients, &parameters, 1.0).unwrap();
+    assert_eq!(clip.norms, [Some(4.0), Some(3.0), None]);
+    let found = left(clip);
+    close("long", &found[0], &[0.4, -0.4, 0.4, -0.4], 1e-6);
+    close("short", &found[1], &[0.0, 0.6], 1e-6);
 
-    let mut gradients = fresh();
-    clip_per_tensor(&mut gradients, &parameters, 0.0).unwrap();
-    assert_eq!(of(&gradients, 0), [2.0, -2.0, 2.0, -2.0], "0 limits nothing");
+    let found = left(Clip::per_tensor(&gradients, &parameters, 0.0).unwrap());
+    assert_eq!(found[0], [2.0, -2.0, 2.0, -2.0], "0 limits nothing");
+}
+
+/// Clipping and teachers in the pass of the step give what they give one after the other.
+#[test]
+fn a_step_clips_and_moves_teachers_on_its_way() {
+    let recorded = Recorded::read();
+    for (case, settings) in &recorded.cases {
+        for (portable, dtype) in [(false, DType::F32), (true, DType::F32), (false, DType::F64)] {
+            mode::scope(mode::Mode { portable, ..mode::current() }, || {
+                let together = recorded.parameters(case, dtype);
+                let apart = recorded.parameters(case, dtype);
+                let teachers = |of: &[Arc<Parameter>]| -> Vec<_> {
+                    of.iter().map(|p| Parameter::fixed(p.name(), p.value())).collect()
+                };
+                let (followers, expected) = (teachers(&together), teachers(&apart));
+                // The last parameter is not trained; its teacher moves all the same.
+                followers[2].set(&(followers[2].value() + 1.0).unwrap()).unwrap();
+                expected[2].set(&followers[2].value()).unwrap();
+                let mut first = settings.optimizer(&together[..2]);
+                let mut second = settings.optimizer(&apart[..2]);
+                for step in 0..STEPS {
+                    let gradients = recorded.gradients(case, step, &together);
+                    let clip = Clip::per_tensor(&gradients, &together, 0.1).unwrap();
+                    let norms = clip.norms.clone();
+                    let pairs = followers.iter().cloned().zip(together.iter().cloned()).collect();
+                    let averages = Averages { momentum: 0.75, pairs };
+                    first.update(&Step { gradients: &gradients, clip, averages }).unwrap();
+
+                    let mut scaled = Gradients::default();
+                    let plain = recorded.gradients(case, step, &apart);
+                    for (parameter, norm) in apart.iter().zip(norms) {
+                        let factor = (0.1 / (norm.unwrap() + 1e-6)).min(1.0);
+                        let gradient = plain.get(parameter).unwrap();
+                        scaled.insert(parameter, (gradient * factor).unwrap());
+                    }
+                    second.step(&scaled).unwrap();
+                    for (teacher, student) in expected.iter().zip(&apart) {
+                        ema(teacher, student, 0.75).unwrap();
+                    }
+                    let pairs =
+                        together.iter().chain(&followers).zip(apart.iter().chain(&expected));
+                    for (found, expected) in pairs {
+                        let what =
+                            format!("{case}/{} (portable: {portable}, {dtype:?})", found.name());
+                        close(&what, &values(&found.value()), &values(&expected.value()), 1e-6);
+                    }
+                }
+            });
+        }
+    }
+    let of = |name, shape: (usize, usize)| {
+        Parameter::trainable(name, Array::zeros(shape, DType::F32, &Device::Cpu).unwrap())
+    };
+    let (teacher, student) = (of("t", (2, 3)), of("s", (3, 2)));
+    let mut optimizer =
+        Sgd::new(vec![Group::new(vec![student.clone()], 1.0, 0.0)], 0.0, false).unwrap();
+    let mut gradients = Gradients::default();
+    gradients.insert(&student, student.value());
+    let averages = Averages { momentum: 0.5, pairs: vec![(teacher, student)] };
+    let refused = optimizer.update(&Step { averages, ..Step::new(&gradients) }).unwrap_err();
+    assert!(refused.to_string().contains("[3, 2] of s; expected [2, 3] of t"), "{refused}");
 }
 
 #[test]

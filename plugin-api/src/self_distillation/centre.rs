@@ -35,6 +35,11 @@ impl Centre {
         logits.sub(&self.value)?.scale(1.0 / temperature)
     }
 
+    /// Its Euclidean norm, a scalar.
+    pub fn norm(&self) -> Result<Tensor> {
+        self.value.mul(&self.value)?.sum(&[], false)?.sqrt()
+    }
+
     /// Takes note of a batch's outputs (n, K).
     pub fn observe(&mut self, logits: &Tensor) -> Result<()> {
         self.observe_mean(logits.mean(&[0], true)?);

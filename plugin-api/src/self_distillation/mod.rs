@@ -12,7 +12,7 @@ mod temperature;
 mod views;
 
 pub use centre::Centre;
-pub use diagnostics::assignment_entropies;
+pub use diagnostics::Diagnostics;
 pub use projection::{ProjectionConfig, Projections, Prototypes};
 pub use temperature::TeacherTemperature;
 pub use views::{CropLogits, branches_of, cross_view_loss};

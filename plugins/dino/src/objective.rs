@@ -7,8 +7,8 @@ use hssl_plugin_api::component::{
     StepContext, Views, reduce_edges,
 };
 use hssl_plugin_api::self_distillation::{
-    CropLogits, ProjectionConfig, Projections, TeacherTemperature, assignment_entropies,
-    branches_of, cross_view_loss,
+    CropLogits, Diagnostics, ProjectionConfig, Projections, TeacherTemperature, branches_of,
+    cross_view_loss,
 };
 use hssl_plugin_api::serde_json::Value;
 use hssl_plugin_api::{Result, Tensor, refuse};
@@ -171,7 +171,11 @@ impl Objective for Dino {
             parts.insert(format!("{}->{}", edge.teacher, edge.student), term.clone());
             terms.push((edge, term));
         }
-        let metrics = if cx.info.log { diagnostics(&targets)? } else { BTreeMap::new() };
+        let metrics = if cx.info.log {
+            self.diagnostics(cx, &targets, &predictions)?
+        } else {
+            BTreeMap::new()
+        };
         Ok(Loss { total: reduce_edges(&terms, self.reduction)?, parts, metrics })
     }
 
@@ -242,15 +246,27 @@ impl Dino {
         let local = local.as_ref().map(|(encoded, crops)| (encoded, *crops));
         CropLogits::of(&self.student, &prototypes, &ends, (&global, crops), local)
     }
-}
 
-/// What tells of collapse, by projection.
-fn diagnostics(targets: &BTreeMap<End, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    let mut metrics = BTreeMap::new();
-    for (end, target) in targets {
-        let (single, mean) = assignment_entropies(target)?;
-        metrics.insert(format!("teacher_entropy.{end}"), single);
-        metrics.insert(format!("mean_entropy.{end}"), mean);
+    fn diagnostics(
+        &self,
+        cx: &StepContext<'_>,
+        targets: &BTreeMap<End, Tensor>,
+        predictions: &BTreeMap<End, CropLogits>,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut diagnostics = Diagnostics::default();
+        let temperature = self.config.teacher_temperature().at(cx.info.epoch);
+        diagnostics.number(cx, "teacher_temp", temperature)?;
+        for (end, target) in targets {
+            diagnostics.targets("", end, target)?;
+        }
+        for (end, assignment) in &self.assignments {
+            assignment.centre().map(|centre| diagnostics.centre("", end, centre)).transpose()?;
+        }
+        for edge in &self.edges {
+            let (target, prediction) =
+                (&targets[&edge.teacher_end()], &predictions[&edge.student_end()]);
+            diagnostics.agreement(edge, target, prediction)?;
+        }
+        Ok(diagnostics.finish())
     }
-    Ok(metrics)
 }

@@ -8,10 +8,10 @@ use hssl_plugin_api::component::{
     ProjectedLogits, Reduction, Role, StepContext, Views, reduce_edges,
 };
 use hssl_plugin_api::self_distillation::{
-    Centre, CropLogits, Projections, assignment_entropies, branches_of, cross_view_loss,
+    Centre, CropLogits, Diagnostics, Projections, branches_of, cross_view_loss,
 };
 use hssl_plugin_api::serde_json::Value;
-use hssl_plugin_api::{DType, Result, Tensor};
+use hssl_plugin_api::{Result, Tensor};
 
 use crate::config::Config;
 use crate::edges::{BASE, check_patches, with_patch_edges};
@@ -120,9 +120,7 @@ impl<M: Masking> Objective for MaskedDistillation<M> {
         let total = reduce_edges(&terms, self.reduction)?;
         let mut metrics = BTreeMap::new();
         if cx.info.log {
-            metrics = self.diagnostics(&targets, &predictions)?;
-            let ratio = cx.context().full((), masks.ratio(), DType::F32)?;
-            metrics.insert("mask_ratio".into(), ratio);
+            metrics = self.diagnostics(cx, &masks, &targets, &predictions)?;
         }
         Ok(Loss { total, parts, metrics })
     }
@@ -288,35 +286,36 @@ impl<M: Masking> MaskedDistillation<M> {
         Ok(AtLevels { images, patches })
     }
 
-    /// What tells of collapse, by projection, and how often the student's first prototype for one crop
-    /// is the teacher's for another.
     fn diagnostics(
         &self,
+        cx: &StepContext<'_>,
+        masks: &Masks,
         targets: &AtLevels<Tensor>,
         predictions: &AtLevels<CropLogits>,
     ) -> Result<BTreeMap<String, Tensor>> {
-        let mut metrics = BTreeMap::new();
-        for (level, targets) in [("", &targets.images), ("patch_", &targets.patches)] {
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.number(cx, "mask_ratio", masks.ratio())?;
+        diagnostics.number(cx, "mask_empty", masks.empty())?;
+        let (image, patch) = (self.config.image_temperature(), self.config.patch_temperature());
+        diagnostics.number(cx, "teacher_temp", image.at(cx.info.epoch))?;
+        diagnostics.number(cx, "patch_teacher_temp", patch.at(cx.info.epoch))?;
+        let levels = [
+            ("", &targets.images, &self.image_centres),
+            ("patch_", &targets.patches, &self.patch_centres),
+        ];
+        for (level, targets, centres) in levels {
             for (end, target) in targets {
-                let (single, mean) = assignment_entropies(target)?;
-                metrics.insert(format!("{level}teacher_entropy.{end}"), single);
-                metrics.insert(format!("{level}mean_entropy.{end}"), mean);
+                diagnostics.targets(level, end, target)?;
+            }
+            for (end, centre) in centres {
+                diagnostics.centre(level, end, centre)?;
             }
         }
         for edge in self.edges.iter().filter(|edge| edge.level == Level::Image) {
-            let (teacher, student) = (edge.teacher_end(), edge.student_end());
             let (target, logits) =
-                (&targets.images[&teacher], &predictions.images[&student].global);
-            if target.dim(0)? < 2 {
-                continue;
-            }
-            let same = target
-                .index(0, 0)?
-                .argmax(-1, false)?
-                .eq(&logits.index(0, 1)?.argmax(-1, false)?)?;
-            let name = format!("agreement.{teacher}->{student}");
-            metrics.insert(name, same.cast(DType::F32)?.mean_all()?);
+                (&targets.images[&edge.teacher_end()], &predictions.images[&edge.student_end()]);
+            diagnostics.agreement(edge, target, logits)?;
         }
-        Ok(metrics)
+        Ok(diagnostics.finish())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hssl_tensor::optim::{AdamW, Group, Optimizer, clip_per_tensor, ema};
+use hssl_tensor::optim::{AdamW, Averages, Clip, Group, Optimizer, Step};
 use hssl_tensor::{Array, DType, Device, Gradients, Parameter};
 
 use super::operation::noise;
@@ -36,11 +36,9 @@ impl Update {
         for (student, gradient) in self.students.iter().zip(&self.gradients) {
             gradients.insert(student, gradient.clone());
         }
-        clip_per_tensor(&mut gradients, &self.students, 3.0)?;
-        self.optimizer.step(&gradients)?;
-        for (teacher, student) in self.teachers.iter().zip(&self.students) {
-            ema(teacher, student, 0.996)?;
-        }
-        Ok(())
+        let clip = Clip::per_tensor(&gradients, &self.students, 3.0)?;
+        let pairs = self.teachers.iter().cloned().zip(self.students.iter().cloned()).collect();
+        let averages = Averages { momentum: 0.996, pairs };
+        Ok(self.optimizer.update(&Step { gradients: &gradients, clip, averages })?)
     }
 }

@@ -24,6 +24,18 @@ pub fn is_last_layer(name: &str) -> bool {
     name.contains("last_layer")
 }
 
+/// The part of the student that a parameter belongs to: `backbone`, `heads.NAME`, or `objective` for what
+/// the method adds.
+pub fn part(name: &str) -> &str {
+    let mut dots = name.match_indices('.').map(|(at, _)| at);
+    let (first, second) = (dots.next(), dots.next());
+    match &name[..first.unwrap_or(name.len())] {
+        "backbone" => "backbone",
+        "heads" => &name[..second.unwrap_or(name.len())],
+        _ => "objective",
+    }
+}
+
 /// Position of the group that decays; the other one does not.
 pub const DECAYING: usize = 0;
 
@@ -39,4 +51,18 @@ pub fn optimizer(config: &TrainConfig, student: &Store) -> Result<Box<dyn Optimi
         OptimizerKind::Sgd => Box::new(Sgd::new(groups, config.momentum, false)?),
         OptimizerKind::Lars => Box::new(Lars::with(groups, config.momentum, LARS_TRUST)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn parameters_have_a_part() {
+        assert_eq!(part("backbone.blocks.0.mlp.fc1.weight"), "backbone");
+        assert_eq!(part("heads.aux.blocks.0.gamma"), "heads.aux");
+        assert_eq!(part("heads.norm.weight"), "heads.norm");
+        assert_eq!(part("mlp.base.0.weight"), "objective");
+        assert_eq!(part("center"), "objective");
+    }
 }

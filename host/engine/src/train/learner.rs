@@ -7,7 +7,7 @@ use hssl_plugin_api::component::{
     Capability, Edge, End, Features, Kind, ProjectedLogits, Request, Role, StepInfo,
 };
 use hssl_plugin_api::wire::Envelope;
-use hssl_tensor::optim::{Optimizer, clip_per_tensor, ema};
+use hssl_tensor::optim::{Averages, Clip, Optimizer, Step};
 use hssl_tensor::{Array, Device, Gradients, Tensor, backward, mode, random};
 
 use crate::config::{Precision, RunConfig, Supervision};
@@ -211,7 +211,8 @@ impl Learner {
     ) -> Result<Vec<(String, f64)>> {
         let trainable: Vec<_> =
             self.stores.student.iter().filter(|p| p.is_trainable()).cloned().collect();
-        let norms = clip_per_tensor(&mut gradients, &trainable, self.clip_grad)?;
+        let clip = Clip::per_tensor(&gradients, &trainable, self.clip_grad)?;
+        let norms = clip.norms.clone();
         for (parameter, norm) in trainable.iter().zip(&norms) {
             if let Some(norm) = norm.filter(|norm| !norm.is_finite()) {
                 return Err(Error::Training(format!(
@@ -232,17 +233,18 @@ impl Learner {
             group.lr = rates.lr;
             group.weight_decay = if index == DECAYING { rates.weight_decay } else { 0.0 };
         }
-        self.optimizer.step(&gradients)?;
+        let mut averages = Averages { momentum: rates.momentum_teacher, pairs: Vec::new() };
         for teacher in self.stores.teacher.iter() {
             let Some(student) = self.stores.student.get(teacher.name()) else { continue };
             if !is_running_statistic(teacher.name()) {
-                ema(teacher, student, rates.momentum_teacher)?;
+                averages.pairs.push((teacher.clone(), student.clone()));
             } else if !self.teacher.has_run(teacher.name()) {
                 // What runs in the teacher has running statistics of its own. What never does, as all of
                 // it where the student makes the targets, would be left with those it was made with.
                 teacher.set(&student.value())?;
             }
         }
+        self.optimizer.update(&Step { gradients: &gradients, clip, averages })?;
         self.teacher.forget_runs();
         let call = (method::component::AFTER_STEP, "after_step");
         let request = Envelope::new(info)?;

@@ -9,7 +9,7 @@ use hssl_plugin_api::component::{Kind, Split, StepInfo};
 use hssl_tensor::{Device, Gradients};
 
 use super::log::MetricLog;
-use super::{Learner, Outcome, Rates, Schedules, batches, watch};
+use super::{Learner, Outcome, Rates, Schedules, batches, groups, watch};
 use crate::analysis::{self, Images};
 use crate::checkpoint::{self, Progress};
 use crate::config::{ComponentConfig, Precision, RunConfig};
@@ -316,7 +316,7 @@ impl<'a> Trainer<'a> {
             line.insert("time/images_per_s".into(), images_per_s);
             line.insert("time/wait".into(), wait);
             self.log.write(self.progress.step, info.epoch, &line)?;
-            self.warn(watch::outputs(metrics, self.prototypes()));
+            self.warn(watch::diagnostics(metrics, self.prototypes()));
             *pace = Pace::new();
         }
         self.observer.event(&Event::Step {
@@ -344,11 +344,16 @@ impl<'a> Trainer<'a> {
         ]);
         let squares: f64 = norms.iter().map(|(_, norm)| norm * norm).sum();
         metrics.insert("grad_norm".into(), squares.sqrt());
+        let mut parts: BTreeMap<&str, f64> = BTreeMap::new();
+        for (name, norm) in norms {
+            *parts.entry(groups::part(name)).or_default() += norm * norm;
+        }
+        metrics.extend(parts.iter().map(|(part, norm)| (format!("grad_norm/{part}"), norm.sqrt())));
         for (name, value) in &outcome.parts {
             metrics.insert(format!("loss/{name}"), value.scalar()?);
         }
         for (name, value) in &outcome.metrics {
-            metrics.insert(name.clone(), value.scalar()?);
+            metrics.insert(format!("{}{name}", watch::PANEL), value.scalar()?);
         }
         Ok(metrics)
     }

@@ -11,30 +11,48 @@ const HIGH_ENTROPY: f64 = 0.98;
 /// Below this share of an even spread, features are nearly the same for all images.
 const LOW_SPREAD: f64 = 0.1;
 
-/// Warnings about the teacher's outputs: metrics named `teacher_entropy.BRANCH` and
-/// `mean_entropy.BRANCH`, in nats, of `outputs` prototypes.
-pub fn outputs(metrics: &BTreeMap<String, f64>, outputs: usize) -> Vec<String> {
+/// Begins the name of what an objective reports of itself, so that TensorBoard shows it in one panel.
+pub const PANEL: &str = "diagnostics/";
+
+/// Warnings about what the objective reports, by the names that objectives have in common:
+/// `teacher_entropy.END` and `mean_entropy.END`, in nats, of `outputs` prototypes, `std.END` and
+/// `target_std.END`.
+pub fn diagnostics(metrics: &BTreeMap<String, f64>, outputs: usize) -> Vec<String> {
     let most = (outputs.max(2) as f64).ln();
     let mut warnings = Vec::new();
     for (name, value) in metrics {
-        if let Some(branch) = name.strip_prefix("mean_entropy.")
-            && *value < LOW_MEAN_ENTROPY * most
-        {
-            warnings.push(format!(
-                "the teacher's {branch} branch assigns nearly all images to the same prototypes (entropy \
+        let Some((what, end)) = name.strip_prefix(PANEL).and_then(|name| name.split_once('.'))
+        else {
+            continue;
+        };
+        let (level, what) = match what.strip_prefix("patch_") {
+            Some(what) => ("patches", what),
+            None => ("images", what),
+        };
+        let warning = match what {
+            "mean_entropy" if *value < LOW_MEAN_ENTROPY * most => format!(
+                "the teacher's {end} branch assigns nearly all {level} to the same prototypes (entropy \
                  of the mean {value:.2}, even would be {most:.2}): a collapse; try a larger batch, a \
                  lower objective.center_momentum or train.lr, or a higher objective.teacher_temp"
-            ));
-        }
-        if let Some(branch) = name.strip_prefix("teacher_entropy.")
-            && *value > HIGH_ENTROPY * most
-        {
-            warnings.push(format!(
-                "the teacher's {branch} branch assigns every image evenly to all prototypes (entropy \
+            ),
+            "teacher_entropy" if *value > HIGH_ENTROPY * most => format!(
+                "the teacher's {end} branch assigns all {level} evenly to all prototypes (entropy \
                  {value:.2} of {most:.2}): a collapse; try a lower objective.teacher_temp or a longer \
                  train.freeze_last_layer"
-            ));
-        }
+            ),
+            "std" if *value < LOW_SPREAD => format!(
+                "the student's embeddings of {end} are nearly the same for all images (spread \
+                 {value:.3}, even would be 1): a collapse; try a lower train.lr, a longer \
+                 train.warmup_epochs, a larger batch or stronger views"
+            ),
+            "target_std" if *value < LOW_SPREAD => format!(
+                "the targets that {end} makes are nearly the same for all images (spread {value:.3}, \
+                 even would be 1), so that there is nothing to learn from them: try a lower train.lr, a \
+                 higher train.momentum_teacher or another supervision graph"
+            ),
+            _ => continue,
+        };
+        warnings.push(warning);
     }
     warnings
 }
@@ -55,22 +73,37 @@ pub fn features(spread: &Spread) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn reported(name: &str, value: f64) -> BTreeMap<String, f64> {
+        BTreeMap::from([(format!("{PANEL}{name}"), value)])
+    }
+
     #[test]
     fn healthy_outputs_give_no_warning() {
-        let metrics = BTreeMap::from([
-            ("mean_entropy.aux".to_owned(), 5.0),
-            ("teacher_entropy.aux".to_owned(), 2.0),
-        ]);
-        assert!(outputs(&metrics, 1024).is_empty());
+        for (name, value) in [
+            ("mean_entropy.aux", 5.0),
+            ("teacher_entropy.aux", 2.0),
+            ("std.base", 0.8),
+            ("target_std.aux", 0.4),
+            ("agreement.aux->base", 0.0),
+        ] {
+            assert!(diagnostics(&reported(name, value), 1024).is_empty(), "{name}");
+        }
         assert!(features(&Spread { std: 0.9, rank: 30.0 }).is_none());
     }
 
     #[test]
-    fn both_kinds_of_collapse_are_told_apart() {
-        let one = BTreeMap::from([("mean_entropy.aux".to_owned(), 0.1)]);
-        assert!(outputs(&one, 1024)[0].contains("same prototypes"));
-        let even = BTreeMap::from([("teacher_entropy.base".to_owned(), 6.93)]);
-        assert!(outputs(&even, 1024)[0].contains("teacher_temp"));
+    fn kinds_of_collapse_are_told_apart() {
+        for (name, value, says) in [
+            ("mean_entropy.aux", 0.1, "nearly all images to the same prototypes"),
+            ("patch_mean_entropy.base", 0.1, "nearly all patches to the same prototypes"),
+            ("teacher_entropy.base", 6.93, "lower objective.teacher_temp"),
+            ("std.base", 0.02, "embeddings of base are nearly the same"),
+            ("target_std.aux", 0.02, "the targets that aux makes"),
+        ] {
+            let warnings = diagnostics(&reported(name, value), 1024);
+            assert_eq!(warnings.len(), 1, "{name}");
+            assert!(warnings[0].contains(says), "{name}: {}", warnings[0]);
+        }
         assert!(features(&Spread { std: 0.01, rank: 1.0 }).is_some());
     }
 }

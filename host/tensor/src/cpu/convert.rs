@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Elements, Real, from_vec, is_native, vectorized};
+use super::{Elements, Real, from_vec, is_native, unwritten, vectorized};
 use crate::{Array, DType, Result};
 
 /// The array as `dtype`, by all threads where both are f32 or shorter floats in CPU memory.
@@ -25,7 +25,7 @@ pub fn convert(array: &Array, dtype: DType) -> Result<Array> {
 
 fn run<A: Real<Acc = f32>, B: Real<Acc = f32>>(array: &Array) -> Result<Array> {
     const CHUNK: usize = 16_384;
-    let mut output = vec![B::zero(); array.elem_count()];
+    let mut output = unwritten::<B>(array.elem_count());
     Elements::of(array)?.read(|input: &[A]| {
         output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
             vectorized(

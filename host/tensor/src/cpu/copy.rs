@@ -3,7 +3,7 @@
 use candle_core::{Storage, WithDType};
 use rayon::prelude::*;
 
-use super::from_vec;
+use super::{from_vec, unwritten};
 use crate::{Array, Result};
 
 /// Elements per task.
@@ -62,7 +62,7 @@ pub fn contiguous(array: &Array) -> Result<Array> {
         return Ok(array.contiguous()?);
     }
     with_element!("contiguous", array.dtype(), T => {
-        let mut output = zeros::<T>(array.elem_count());
+        let mut output = unwritten::<T>(array.elem_count());
         read(array, |source: Source<'_, T>| {
             let chunk = source.chunk();
             output
@@ -85,7 +85,7 @@ pub fn assemble(shape: &[usize], dim: usize, parts: &[(usize, Array)]) -> Result
     let mut parts: Vec<(usize, Array)> = parts.to_vec();
     parts.sort_by_key(|(start, _)| *start);
     with_element!("assemble", first.dtype(), T => {
-        let mut output = zeros::<T>(shape.iter().product());
+        let mut output = unwritten::<T>(shape.iter().product());
         let storages: Vec<_> = parts.iter().map(|(_, part)| part.storage_and_layout()).collect();
         let mut sources = Vec::with_capacity(parts.len());
         for ((start, part), (storage, layout)) in parts.iter().zip(&storages) {
@@ -94,6 +94,7 @@ pub fn assemble(shape: &[usize], dim: usize, parts: &[(usize, Array)]) -> Result
         }
         output.par_chunks_mut(CHUNK).enumerate().for_each(|(index, output)| {
             let (begin, end) = (index * CHUNK, index * CHUNK + output.len());
+            output.fill(<T as candle_core::WithDType>::from_f64(0.0));
             for outer in begin / slab..end.div_ceil(slab) {
                 for (start, len, source) in &sources {
                     let base = outer * slab + start;
@@ -106,11 +107,6 @@ pub fn assemble(shape: &[usize], dim: usize, parts: &[(usize, Array)]) -> Result
         });
         from_vec(output, shape)
     })
-}
-
-/// A vector of zeros of a type that [`with_element`] bound.
-pub fn zeros<T: WithDType>(len: usize) -> Vec<T> {
-    vec![T::zero(); len]
 }
 
 fn read<T: WithDType, R>(array: &Array, body: impl FnOnce(Source<'_, T>) -> R) -> Result<R> {

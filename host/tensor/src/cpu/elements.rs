@@ -6,7 +6,7 @@ use super::math;
 use crate::{Array, Result, mode};
 
 /// A float element and the type in which sums of it are kept.
-pub trait Real: WithDType + Send + Sync + 'static {
+pub trait Real: WithDType + bytemuck::Pod + Send + Sync {
     /// f64 for f64, f32 for all others.
     type Acc: Acc;
     /// Widens.
@@ -17,7 +17,7 @@ pub trait Real: WithDType + Send + Sync + 'static {
 
 /// The arithmetic that kernels need of an accumulator.
 pub trait Acc:
-    Copy
+    bytemuck::Pod
     + Send
     + Sync
     + PartialOrd
@@ -28,7 +28,6 @@ pub trait Acc:
     + std::ops::Neg<Output = Self>
     + std::ops::AddAssign
     + std::iter::Sum
-    + 'static
 {
     /// 0.
     const ZERO: Self;
@@ -42,6 +41,8 @@ pub trait Acc:
     fn f64(self) -> f64;
     /// e^x.
     fn exp(self) -> Self;
+    /// e^x of an x that is at most 0, but for rounding.
+    fn exp_below(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
     /// Square root.
@@ -57,7 +58,7 @@ pub trait Acc:
 }
 
 macro_rules! acc {
-    ($type:ty, $exp:path, $normal:path, $tanh:path) => {
+    ($type:ty, $exp:path, $exp_below:path, $normal:path, $tanh:path) => {
         impl Acc for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -73,6 +74,10 @@ macro_rules! acc {
             #[inline(always)]
             fn exp(self) -> Self {
                 $exp(self)
+            }
+            #[inline(always)]
+            fn exp_below(self) -> Self {
+                $exp_below(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
@@ -101,8 +106,8 @@ macro_rules! acc {
         }
     };
 }
-acc!(f32, math::exp, math::normal, math::tanh);
-acc!(f64, f64::exp, math::normal_f64, f64::tanh);
+acc!(f32, math::exp, math::exp_below, math::normal, math::tanh);
+acc!(f64, f64::exp, f64::exp, math::normal_f64, f64::tanh);
 
 macro_rules! real {
     ($type:ty, $acc:ty, $widen:expr, $round:expr) => {

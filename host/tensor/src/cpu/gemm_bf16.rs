@@ -11,10 +11,10 @@ use std::cell::Cell;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Matrix, Start, matmul, matmul_into, vectorized};
+use super::{Matrix, Start, matmul, matmul_into, unwritten, vectorized};
 
 /// f32, which is rounded to bf16 where it enters a product, or bf16.
-pub trait Brief: Copy + Send + Sync {
+pub trait Brief: bytemuck::Pod + Copy + Send + Sync {
     /// 0.
     const ZERO: Self;
     /// The bits of the nearest bf16.
@@ -80,6 +80,11 @@ pub fn matmul_bf16_into<A: Brief, B: Brief, O: Brief>(
     if m == 0 || n == 0 {
         return;
     }
+    if k == 0 {
+        let sums = first_sums(out, (m, n), start);
+        round_all(&mut out[..m * n], &sums);
+        return;
+    }
     #[cfg(target_arch = "x86_64")]
     if dot::is_available() {
         // Few passes over a short product are summed in `out`; others need f32 for what they keep.
@@ -121,7 +126,7 @@ fn widened<T: Brief>(matrix: Matrix<'_, T>, rows: usize, columns: usize) -> Vec<
         return Vec::new();
     }
     let len = (rows - 1) * matrix.row + (columns - 1) * matrix.column + 1;
-    let mut wide = vec![0f32; len];
+    let mut wide = unwritten::<f32>(len);
     wide.par_chunks_mut(CHUNK).zip(matrix.data[..len].par_chunks(CHUNK)).for_each(
         |(wide, from)| {
             vectorized(

@@ -28,6 +28,26 @@ pub fn exp(x: f32) -> f32 {
     p * power(half) * power(n.wrapping_sub(half))
 }
 
+/// [`exp`] of an x that is at most 0, but for rounding, with numbers below the least normal one as 0:
+/// one factor, and multiplies and adds are fused as in [`normal`].
+#[inline(always)]
+pub fn exp_below(x: f32) -> f32 {
+    // Not `max`, which would lose NaN.
+    let x = if x < -104.0 { -104.0 } else { x };
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
+    let mut p = 1.987_569_1e-4f32;
+    p = p.mul_add(r, 1.398_199_9e-3);
+    p = p.mul_add(r, 8.333_452e-3);
+    p = p.mul_add(r, 4.166_579_6e-2);
+    p = p.mul_add(r, 0.166_666_66);
+    p = p.mul_add(r, 0.5);
+    let p = p.mul_add(r * r, r) + 1.0;
+    let power = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32).wrapping_add(127);
+    p * f32::from_bits((power.max(0) << 23) as u32)
+}
+
 /// The standard normal distribution: the share Phi below x to 2e-7 absolute, and the density phi at x.
 ///
 /// Both come from one exponential: the share beyond |x| is exp(-x^2 / 2) times a polynomial in
@@ -100,6 +120,20 @@ mod tests {
         assert_eq!(super::exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(super::exp(f32::INFINITY), f32::INFINITY);
         assert!(super::exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn exp_below_agrees_with_the_library() {
+        for i in -20_000..=0 {
+            let x = i as f32 * 0.0052;
+            let (found, expected) = (super::exp_below(x), f64::from(x).exp() as f32);
+            let tolerance = (expected.abs() * 1.2e-7).max(f32::MIN_POSITIVE);
+            assert!((found - expected).abs() <= tolerance, "exp({x}) = {found}, not {expected}");
+        }
+        assert_eq!(super::exp_below(0.0), 1.0);
+        assert_eq!(super::exp_below(f32::NEG_INFINITY), 0.0);
+        assert!((super::exp_below(1e-6) - 1.0).abs() < 2e-6);
+        assert!(super::exp_below(f32::NAN).is_nan());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What CPU kernels share: element types, borrowed elements, parallel loops, GEMM.
 
+mod buffer;
 mod channels;
 mod convert;
 pub mod copy;
@@ -17,6 +18,7 @@ pub mod select;
 mod sparse;
 mod vector;
 
+pub use buffer::unwritten;
 pub use channels::{
     Moments, channel_affine, channel_combine, channel_moments, channel_products, channel_sums,
 };
@@ -26,7 +28,7 @@ pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, Start, matmul, matmul_into};
 pub use gemm_bf16::{Brief, matmul_bf16_into};
 pub use order::first_in_order;
-pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
+pub use parallel::{for_each_chunk2, for_each_row, for_each_row_mut, grain, vectorized};
 pub use pointwise::{map, map_twice, view, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
 pub use sparse::Sparse;

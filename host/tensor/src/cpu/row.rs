@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{Acc, Elements, Real, for_each_row, from_vec, grain, vectorized};
+use super::{Acc, Elements, Real, from_vec, grain, unwritten, vectorized};
 use crate::{Array, Result};
 
 /// An array of x's shape, each row made from the row of x: `f(index, out, x)`.
@@ -13,15 +13,23 @@ pub fn map_rows<T: Real, O: Real>(
     x: &Array,
     f: impl Fn(usize, &mut [O], &[T]) + Sync,
 ) -> Result<Array> {
-    let width = x.dims().last().copied().unwrap_or(1);
-    let mut output = vec![O::zero(); x.elem_count()];
+    let width = x.dims().last().copied().unwrap_or(1).max(1);
+    let mut output = unwritten::<O>(x.elem_count());
+    let rows = grain(width);
+    let run = |(piece, (output, x)): (usize, (&mut [O], &[T]))| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let pairs = output.chunks_exact_mut(width).zip(x.chunks_exact(width));
+                for (index, (output, x)) in pairs.enumerate() {
+                    f(piece * rows + index, output, x);
+                }
+            },
+        );
+    };
     Elements::of(x)?.read(|x: &[T]| {
-        for_each_row(&mut output, width, x, width, |index, output, x| {
-            vectorized(
-                #[inline(always)]
-                || f(index, output, x),
-            );
-        });
+        let pieces = output.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width));
+        pieces.enumerate().for_each(run);
     })?;
     from_vec(output, x.shape())
 }
@@ -33,21 +41,17 @@ pub fn zip_rows<T: Real, U: Real, O: Real>(
     f: impl Fn(usize, &mut [O], &[T], &[U]) + Sync,
 ) -> Result<Array> {
     debug_assert_eq!(a.dims(), b.dims());
-    let width = a.dims().last().copied().unwrap_or(1);
-    let mut output = vec![O::zero(); a.elem_count()];
+    let width = a.dims().last().copied().unwrap_or(1).max(1);
     let right = Elements::of(b)?;
-    Elements::of(a)?.read(|a: &[T]| {
-        right.read(|b: &[U]| {
-            for_each_row(&mut output, width, a, width, |index, output, a| {
-                let b = &b[index * width..(index + 1) * width];
-                vectorized(
-                    #[inline(always)]
-                    || f(index, output, a, b),
-                );
-            });
-        })
-    })??;
-    from_vec(output, a.shape())
+    right.read(|b: &[U]| {
+        map_rows(
+            a,
+            #[inline(always)]
+            |index, output: &mut [O], a: &[T]| {
+                f(index, output, a, &b[index * width..(index + 1) * width]);
+            },
+        )
+    })?
 }
 
 /// A few numbers of each row of x: `f(index, x)`.
@@ -113,6 +117,30 @@ pub fn sums<const S: usize, T: Copy, A: Acc>(row: &[T], f: impl Fn(T) -> [A; S])
         }
     }
     lanes.map(|lanes| fold(lanes, |a, b| a + b))
+}
+
+/// Writes `f` of each element of a row, rounded, and sums it before it is rounded.
+#[inline(always)]
+pub fn map_sum<T: Copy, O: Real>(out: &mut [O], row: &[T], f: impl Fn(T) -> O::Acc) -> O::Acc {
+    let mut lanes = [O::Acc::ZERO; LANES];
+    let mut slots = out.chunks_exact_mut(LANES);
+    let mut blocks = row.chunks_exact(LANES);
+    for (slots, block) in (&mut slots).zip(&mut blocks) {
+        let slots: &mut [O; LANES] = slots.try_into().expect("a block has LANES elements");
+        let block: &[T; LANES] = block.try_into().expect("a block has LANES elements");
+        for lane in 0..LANES {
+            let term = f(block[lane]);
+            slots[lane] = O::round(term);
+            lanes[lane] += term;
+        }
+    }
+    let rest = slots.into_remainder().iter_mut().zip(blocks.remainder());
+    for (lane, (slot, x)) in rest.enumerate() {
+        let term = f(*x);
+        *slot = O::round(term);
+        lanes[lane] += term;
+    }
+    fold(lanes, |a, b| a + b)
 }
 
 /// [`sums`] over two rows side by side.

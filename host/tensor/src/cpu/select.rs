@@ -3,8 +3,7 @@
 use candle_core::WithDType;
 use rayon::prelude::*;
 
-use super::copy::zeros;
-use super::{Acc, Elements, Real, for_each_row_mut, from_vec, vectorized};
+use super::{Acc, Elements, Real, for_each_row_mut, from_vec, unwritten, vectorized};
 use crate::ops::shape::split;
 use crate::{Array, Result, with_element, with_real};
 
@@ -21,10 +20,18 @@ pub fn select(x: &Array, tables: &[Option<Vec<usize>>], fill: f64) -> Result<Arr
     let (_, size, inner) = split(dims, last);
     let runs = runs(tables[last].as_ref().expect("the last table exists"));
     with_element!("select", x.dtype(), T => {
-        let mut output = filled::<T>(fill, shape.iter().product());
+        let mut output = unwritten::<T>(shape.iter().product());
+        let fill = T::from_f64(fill);
+        let covered = runs.iter().map(|(_, _, len)| len).sum::<usize>() == shape[last];
         Elements::of(x)?.read(|x: &[T]| {
             for_each_row_mut(&mut output, shape[last] * inner, |row, output| {
-                let Some(base) = source_row(row, last, dims, &shape, tables) else { return };
+                let Some(base) = source_row(row, last, dims, &shape, tables) else {
+                    output.fill(fill);
+                    return;
+                };
+                if !covered {
+                    output.fill(fill);
+                }
                 let x = &x[base * size * inner..(base + 1) * size * inner];
                 for (to, from, len) in &runs {
                     output[to * inner..(to + len) * inner]
@@ -34,10 +41,6 @@ pub fn select(x: &Array, tables: &[Option<Vec<usize>>], fill: f64) -> Result<Arr
         })?;
         from_vec(output, shape.as_slice())
     })
-}
-
-fn filled<T: WithDType>(value: f64, len: usize) -> Vec<T> {
-    vec![T::from_f64(value); len]
 }
 
 /// Stretches (to, from, length) in which destination and source advance together.
@@ -85,7 +88,7 @@ pub fn select_adjoint(grad: &Array, dim: usize, table: &[usize], size: usize) ->
     shape[dim] = size;
     let (offsets, sources) = invert(table, size);
     with_real!("select", grad.dtype(), T => {
-        let mut output = zeros::<T>(shape.iter().product());
+        let mut output = unwritten::<T>(shape.iter().product());
         Elements::of(grad)?.read(|grad: &[T]| {
             for_each_row_mut(&mut output, inner, |row, output| {
                 let (outer, entry) = (row / size, row % size);
@@ -120,7 +123,7 @@ fn invert(table: &[usize], size: usize) -> (Vec<usize>, Vec<usize>) {
 /// output = sum of rows, kept in the accumulator's type until the end.
 fn add_rows<'a, T: Real>(output: &mut [T], sources: &[usize], row: impl Fn(usize) -> &'a [T]) {
     match sources {
-        [] => {}
+        [] => output.fill(T::zero()),
         [one] => output.copy_from_slice(row(*one)),
         [first, rest @ ..] => {
             let mut sum: Vec<T::Acc> = row(*first).iter().map(|x| x.acc()).collect();
@@ -138,7 +141,7 @@ fn add_rows<'a, T: Real>(output: &mut [T], sources: &[usize], row: impl Fn(usize
 
 /// y\[o, i, c\] = x\[o, index\[o, i, c\], c\]: picks along the middle dimension of (outer, size, inner).
 /// With `whole` the index is (outer, count) and picks whole rows.
-pub fn gather<T: WithDType>(
+pub fn gather<T: WithDType + bytemuck::Pod>(
     x: &[T],
     index: &[i64],
     (outer, size, inner): (usize, usize, usize),
@@ -146,7 +149,7 @@ pub fn gather<T: WithDType>(
 ) -> Vec<T> {
     let picks = index.len() / outer.max(1);
     let row = if whole { picks * inner } else { picks };
-    let mut output = vec![T::zero(); outer * row];
+    let mut output = unwritten::<T>(outer * row);
     for_each_row_mut(&mut output, row, |outer, output| {
         let x = &x[outer * size * inner..(outer + 1) * size * inner];
         let index = &index[outer * picks..(outer + 1) * picks];
@@ -199,7 +202,7 @@ pub fn scatter_add<T: WithDType>(
 /// x by `mask`: kept elements times `scale`, the others 0. One mask entry covers `span` elements.
 pub fn masked<T: Real>(x: &Array, mask: &[u8], span: usize, scale: f64) -> Result<Array> {
     let scale = T::Acc::of(scale);
-    let mut output = vec![T::zero(); x.elem_count()];
+    let mut output = unwritten::<T>(x.elem_count());
     Elements::of(x)?.read(|x: &[T]| {
         if span == 1 {
             const CHUNK: usize = 16_384;

@@ -73,7 +73,7 @@ impl Sparse {
         debug_assert_eq!(size, self.columns);
         let mut shape = x.dims().to_vec();
         shape[dim] = self.rows.len();
-        let mut output = vec![O::zero(); outer * self.rows.len() * inner];
+        let mut output = super::unwritten::<O>(outer * self.rows.len() * inner);
         if output.is_empty() {
             return from_vec(output, shape);
         }

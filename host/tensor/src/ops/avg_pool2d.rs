@@ -100,7 +100,7 @@ pub(super) fn mean_of_boxes(op: &'static str, x: &Tensor, bins: [Bins; 2]) -> Re
 fn kernel<T: Real>(x: &Array, [rows, columns]: &[Bins; 2]) -> Result<Array> {
     let (batch, height, width, channels) = x.dims4()?;
     let shape = (batch, rows.ranges.len(), columns.ranges.len(), channels);
-    let mut output = vec![T::zero(); shape.0 * shape.1 * shape.2 * channels];
+    let mut output = cpu::unwritten::<T>(shape.0 * shape.1 * shape.2 * channels);
     Elements::of(x)?.read(|x: &[T]| {
         output.par_chunks_mut(shape.2 * channels).enumerate().for_each(|(index, output)| {
             let (image, row) = (index / shape.1, index % shape.1);
@@ -141,7 +141,7 @@ fn add_pixels<T: Real>(sums: &mut [T::Acc], pixels: &[T]) {
 fn kernel_backward<T: Real>(grad: &Array, [rows, columns]: &[Bins; 2]) -> Result<Array> {
     let (batch, outputs_h, outputs_w, channels) = grad.dims4()?;
     let shape = (batch, rows.readers.len(), columns.readers.len(), channels);
-    let mut output = vec![T::zero(); shape.0 * shape.1 * shape.2 * channels];
+    let mut output = cpu::unwritten::<T>(shape.0 * shape.1 * shape.2 * channels);
     Elements::of(grad)?.read(|grad: &[T]| {
         output.par_chunks_mut(shape.2 * channels).enumerate().for_each(|(index, output)| {
             let (image, y) = (index / shape.1, index % shape.1);

@@ -49,6 +49,9 @@ macro_rules! with_wide {
 /// Elements of a tile's windows: about what the second-level cache holds.
 const TILE: usize = 128 * 1024;
 
+/// Columns of a product from which on it is worth its windows.
+const NARROW: usize = 12;
+
 /// Windows below which the packing of the weight would outweigh the product.
 const FEWEST: usize = 128;
 
@@ -60,6 +63,11 @@ fn widen(x: &Array) -> Result<Array> {
 impl Convolution {
     fn is_depthwise(&self) -> bool {
         self.groups == self.inputs && self.groups == self.outputs && self.groups > 1
+    }
+
+    /// Whether a product with as many columns as a group has inputs would fill no register.
+    fn is_narrow(&self) -> bool {
+        self.inputs / self.groups < NARROW
     }
 
     /// Length of a row of the matrix of one group's windows.
@@ -113,7 +121,7 @@ impl Convolution {
             let output = if self.is_depthwise() {
                 depthwise::correlate(x, weight, bias, &self.window, self.inputs)
             } else {
-                self.product(x, &self.packed(weight), bias)
+                self.product(x, &self.columns(weight), bias)
             };
             cpu::from_vec(output, shape)
         }))??;
@@ -135,7 +143,7 @@ impl Convolution {
             let bias = bias.as_deref();
             let output = if self.is_depthwise() {
                 depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs)
-            } else if let Some(turned) = self.turned() {
+            } else if let Some(turned) = self.turned().filter(|_| !self.is_narrow()) {
                 turned.product(grad, &self.turned_weight(weight), bias)
             } else {
                 self.folded(grad, &self.packed(weight), bias)
@@ -161,6 +169,23 @@ impl Convolution {
         }))?
     }
 
+    /// Weights (O, I, taps) as the right matrices of a product: per group (taps, I, O).
+    fn columns<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+        let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
+        let outputs = self.outputs / self.groups;
+        let mut columns = vec![T::ZERO; weight.len()];
+        for (output, weight) in weight.chunks_exact(inputs * taps).enumerate() {
+            let (group, output) = (output / outputs, output % outputs);
+            for (input, weight) in weight.chunks_exact(taps).enumerate() {
+                for (tap, value) in weight.iter().enumerate() {
+                    let row = (group * taps + tap) * inputs + input;
+                    columns[row * outputs + output] = *value;
+                }
+            }
+        }
+        columns
+    }
+
     /// Weights (O, I, taps) as (O, taps, I).
     fn packed<T: Wide>(&self, weight: &[T]) -> Vec<T> {
         exchange(weight, self.inputs / self.groups, self.window.taps())
@@ -171,7 +196,7 @@ impl Convolution {
         exchange(weight, self.window.taps(), self.inputs / self.groups)
     }
 
-    /// Packed weights of [`Self::turned`]: per group (I, reversed taps, O).
+    /// [`Self::columns`] of [`Self::turned`], from the weight as it is: per group (reversed taps, O, I).
     fn turned_weight<T: Wide>(&self, weight: &[T]) -> Vec<T> {
         let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
         let outputs = self.outputs / self.groups;
@@ -179,9 +204,9 @@ impl Convolution {
         for (output, weight) in weight.chunks_exact(inputs * taps).enumerate() {
             let (group, output) = (output / outputs, output % outputs);
             for (input, weight) in weight.chunks_exact(taps).enumerate() {
-                let row = (group * inputs + input) * taps;
                 for (tap, value) in weight.iter().rev().enumerate() {
-                    turned[(row + tap) * outputs + output] = *value;
+                    let row = (group * taps + tap) * outputs + output;
+                    turned[row * inputs + input] = *value;
                 }
             }
         }
@@ -191,15 +216,15 @@ impl Convolution {
     /// Output rows of a tile and the number of tiles.
     fn tiles(&self) -> (usize, usize) {
         let rows = self.batch * self.window.output[0];
-        let columns = self.window.output[1];
         let whole = self.window.taps() * self.window.pixels()
             <= self.window.input[0] * self.window.input[1];
-        let tile = if whole {
-            rows
-        } else {
-            (TILE / self.depth()).max(FEWEST).div_ceil(columns).min(rows)
-        };
+        let tile = if whole { rows } else { self.tile(rows) };
         (tile, rows.div_ceil(tile))
+    }
+
+    /// Output rows, of so many, whose windows make a tile.
+    fn tile(&self, rows: usize) -> usize {
+        (TILE / self.depth()).max(FEWEST).div_ceil(self.window.output[1]).min(rows)
     }
 
     /// The windows of some output rows; the map itself where they are its pixels.
@@ -223,17 +248,22 @@ impl Convolution {
         if threads > 1 && rows.len() == self.batch * self.window.output[0] {
             unfold_all(x, &self.window, self.channels(group), matrix);
         } else {
-            unfold(x, &self.window, self.channels(group), rows, matrix);
+            let channels = self.channels(group);
+            vectorized(
+                #[inline(always)]
+                || unfold(x, &self.window, channels, rows, matrix),
+            );
         }
         Matrix::rows(matrix, depth)
     }
 
-    /// windows(x) weight^T + bias.
+    /// windows(x) weight + bias, of [`Self::columns`].
     fn product<T: Wide>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let (depth, columns) = (self.depth(), self.window.output[1]);
         let (tile, tiles) = self.tiles();
         let threads = threads_inside(tiles);
-        let mut output = vec![T::ZERO; self.batch * self.window.pixels() * self.outputs];
+        let len = self.batch * self.window.pixels() * self.outputs;
+        let mut output = if self.groups == 1 { cpu::unwritten(len) } else { vec![T::ZERO; len] };
         let slices = output.par_chunks_mut(tile * columns * self.outputs).enumerate();
         slices.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
             let rows = output.len() / (columns * self.outputs);
@@ -244,7 +274,7 @@ impl Convolution {
             let rows = index * tile..index * tile + rows;
             for group in 0..self.groups {
                 let (len, start) = self.group(group);
-                let weight = Matrix::transposed(&weight[start * depth..], depth);
+                let weight = Matrix::rows(&weight[start * depth..], len);
                 let windows = self.windows(x, group, rows.clone(), scratch, threads);
                 let size = (pixels, depth, len);
                 if self.groups == 1 {
@@ -267,27 +297,35 @@ impl Convolution {
 
     /// fold(grad weight) + bias.
     fn folded<T: Wide>(&self, grad: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-        let (depth, pixels) = (self.depth(), self.window.pixels());
+        let (depth, columns) = (self.depth(), self.window.output[1]);
         let image = self.window.input[0] * self.window.input[1] * self.inputs;
         let mut output = vec![T::ZERO; self.batch * image];
         let threads = threads_inside(self.batch);
+        let tile = self.tile(self.window.output[0]);
         let images = output.par_chunks_mut(image).enumerate();
         images.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
             if let Some(bias) = bias {
                 output.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
             }
-            scratch.resize(pixels * depth, T::ZERO);
-            for group in 0..self.groups {
-                let (len, start) = self.group(group);
-                let grad = &grad[index * pixels * self.outputs + start..];
-                let grad = Matrix { data: grad, row: self.outputs, column: 1 };
-                let weight = Matrix::rows(&weight[start * depth..], depth);
-                matmul_into(scratch, grad, weight, (pixels, len, depth), Start::Zero, threads);
-                let channels = self.channels(group);
-                vectorized(
-                    #[inline(always)]
-                    || fold(scratch, &self.window, channels, output),
-                );
+            scratch.resize(tile * columns * depth, T::ZERO);
+            for first in (0..self.window.output[0]).step_by(tile) {
+                let rows = first..(first + tile).min(self.window.output[0]);
+                let pixels = rows.len() * columns;
+                let scratch = &mut scratch[..pixels * depth];
+                let place = (index * self.window.output[0] + first) * columns;
+                for group in 0..self.groups {
+                    let (len, start) = self.group(group);
+                    let grad = &grad[place * self.outputs + start..];
+                    let grad = Matrix { data: grad, row: self.outputs, column: 1 };
+                    let weight = Matrix::rows(&weight[start * depth..], depth);
+                    matmul_into(scratch, grad, weight, (pixels, len, depth), Start::Zero, threads);
+                    let channels = self.channels(group);
+                    let rows = rows.clone();
+                    vectorized(
+                        #[inline(always)]
+                        || fold(scratch, &self.window, channels, rows, output),
+                    );
+                }
             }
         });
         output
@@ -301,7 +339,7 @@ impl Convolution {
         let tile = if self.window.is_pointwise() {
             rows.div_ceil(rayon::current_num_threads())
         } else {
-            (TILE / depth).max(FEWEST).div_ceil(columns).min(rows)
+            self.tile(rows)
         };
         let tiles = rows.div_ceil(tile);
         // A fixed partition: the order of the sums does not depend on which thread was free.

@@ -31,7 +31,7 @@ fn scan(x: &Array, dim: usize, from_end: bool) -> Result<Array> {
 
 fn kernel<T: Real>(x: &Array, dim: usize, from_end: bool) -> Result<Array> {
     let (_, len, inner) = shape::split(x.dims(), dim);
-    let mut output = vec![T::zero(); x.elem_count()];
+    let mut output = cpu::unwritten::<T>(x.elem_count());
     Elements::of(x)?.read(|x: &[T]| {
         cpu::for_each_row(&mut output, len * inner, x, len * inner, |_, output, x| {
             let mut sums = vec![T::Acc::ZERO; inner];

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::geometry::Window;
 use super::unfold::{fold_taps, taps};
-use crate::cpu::Vector;
+use crate::cpu::{self, Vector};
 use crate::{Array, Result};
 
 /// Channels that are computed together: one 512-bit register of f32, or a few shorter ones.
@@ -90,12 +90,20 @@ impl Correlation {
             .collect()
     }
 
+    /// Whether a line of the padded map holds nothing but zeros.
+    #[inline(always)]
+    fn is_padding(&self, line: usize) -> bool {
+        let line = line as isize - self.offset[0];
+        source(line, self.spread[0], self.source[0]).is_none()
+    }
+
     fn buffer<T: Vector>(&self) -> Vec<T> {
         vec![T::ZERO; self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES]
     }
 
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
     /// positions are and stay 0.
+    #[inline(always)]
     fn fill<T: Vector>(
         &self,
         buffer: &mut [T],
@@ -121,14 +129,29 @@ impl Correlation {
                 if position >= width {
                     break;
                 }
-                let from = x * self.channels + first;
-                slots[position * LANES..][..lanes].copy_from_slice(&pixels[from..from + lanes]);
+                copy_lanes(
+                    &mut slots[position * LANES..],
+                    &pixels[x * self.channels + first..],
+                    lanes,
+                );
             }
         }
     }
 }
 
+/// Copies `lanes` elements: a full block by moves of registers, where a call would cost more.
+#[inline(always)]
+fn copy_lanes<T: Copy>(to: &mut [T], from: &[T], lanes: usize) {
+    if lanes == LANES {
+        let to: &mut [T; LANES] = (&mut to[..LANES]).try_into().expect("of that length");
+        *to = from[..LANES].try_into().expect("of that length");
+    } else {
+        to[..lanes].copy_from_slice(&from[..lanes]);
+    }
+}
+
 /// The element of a spread map at `position`.
+#[inline(always)]
 fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
     let position = usize::try_from(position).ok()?;
     (position % spread == 0 && position / spread < len).then_some(position / spread)
@@ -174,7 +197,7 @@ fn run<T: Vector>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>)
     let channels = plan.channels;
     let image = plan.source[0] * plan.source[1] * channels;
     let row = plan.output[1] * channels;
-    let mut output = vec![T::ZERO; x.len() / image * plan.output[0] * row];
+    let mut output = cpu::unwritten::<T>(x.len() / image * plan.output[0] * row);
     let band = plan.band();
     let bands: Vec<&mut [T]> = output
         .chunks_mut(plan.output[0] * row)
@@ -228,7 +251,7 @@ impl<T: Vector> WithSimd for Band<'_, T> {
                 for column in (0..columns).step_by(tile) {
                     let pixels = tile.min(columns - column);
                     let output = &mut output[(row * columns + column) * channels + channel..];
-                    let place = (row, column);
+                    let place = (first, row, column);
                     macro_rules! sizes {
                         ($($size:literal)*) => { match pixels {
                             $($size => tile_of_pixels::<S, T, $size>(
@@ -259,7 +282,7 @@ fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
     start: &[T::Of<S>],
     output: &mut [T],
     lanes: usize,
-    (row, column): (usize, usize),
+    (top, row, column): (usize, usize, usize),
 ) {
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
@@ -267,7 +290,12 @@ fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
         let mut sums = [start[register]; N];
         let mut weights = weight.chunks_exact(registers::<S, T>());
         for tap_h in 0..plan.kernel[0] {
-            let line = (row * stride_h + tap_h * plan.dilation[0]) * width + column * stride_w;
+            let line = row * stride_h + tap_h * plan.dilation[0];
+            if plan.is_padding(top * stride_h + line) {
+                weights.nth(plan.kernel[1] - 1);
+                continue;
+            }
+            let line = line * width + column * stride_w;
             for (tap_w, weight) in weights.by_ref().take(plan.kernel[1]).enumerate() {
                 let pixels = &buffer[(line + tap_w * plan.dilation[1]) * registers::<S, T>()..];
                 accumulate::<S, T, N>(
@@ -400,7 +428,7 @@ impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
             plan.fill(buffer, x, first, rows, channel);
             for (slot, pixel) in grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels))
             {
-                slot[..lanes].copy_from_slice(&pixel[channel..channel + lanes]);
+                copy_lanes(slot, &pixel[channel..], lanes);
             }
             let buffer = T::split::<S>(buffer).0;
             let grads = T::split::<S>(&grads[..rows * plan.output[1] * LANES]).0;

@@ -2,7 +2,7 @@
 
 use super::index::{checked, widen};
 use super::shape::{self, split};
-use crate::cpu::{self, Elements, copy, select};
+use crate::cpu::{self, Elements, select};
 use crate::{Array, Error, Result, Tensor, tape, with_element};
 
 /// out\[..i..\] = x\[..index\[..i..\]..\] along `dim`. `index` (i64) has the rank of x and at most its
@@ -78,7 +78,7 @@ pub(crate) fn put(grad: &Array, index: &Array, dims: &[usize], dim: usize) -> Re
         let extents = split(&shape, dim);
         let (index, whole) = whole_rows(index, dim)?;
         with_element!("Gather", wide.dtype(), T => {
-            let mut output = copy::zeros::<T>(shape.iter().product());
+            let mut output = vec![T::default(); shape.iter().product()];
             let index = Elements::of(&index)?;
             Elements::of(&wide)?.read(|grad: &[T]| {
                 index.read(|index: &[i64]| {

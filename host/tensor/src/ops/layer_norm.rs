@@ -104,7 +104,7 @@ fn kernel(
         let scale = channels(scale, width, A::ONE)?;
         let shift = channels(shift, width, A::ZERO)?;
         let (share, eps) = (A::of(1.0 / width as f64), A::of(eps));
-        let mut y = vec![<O as Real>::round(A::ZERO); x.elem_count()];
+        let mut y = cpu::unwritten::<O>(x.elem_count());
         let (mut mean, mut rstd) = (vec![A::ZERO; rows], vec![A::ZERO; rows]);
         let chunk = cpu::grain(width);
         Elements::of(x)?.read(|x: &[T]| {
@@ -182,7 +182,7 @@ fn kernel_backward(
         let share = A::of(1.0 / width as f64);
         let block = cpu::grain(width).max(rows.div_ceil(PARTIAL_SUMS));
         let sums_needed = needs.weight || needs.bias;
-        let mut grad_x = vec![<T as Real>::round(A::ZERO); if needs.x { rows * width } else { 0 }];
+        let mut grad_x = cpu::unwritten::<T>(if needs.x { rows * width } else { 0 });
         let mut partial = vec![A::ZERO; if sums_needed { rows.div_ceil(block) * 2 * width } else { 0 }];
         let mut run = |x: &[T], grad: &[O], mean: &[A], rstd: &[A]| {
             let task = |index: usize, grad_x: &mut [T], partial: &mut [A]| {

@@ -121,7 +121,7 @@ where
     let n = b.dims()[1];
     let bias = bias.map(|bias| Elements::of(bias)?.read(<[f32]>::to_vec)).transpose()?;
     let start = bias.as_ref().map_or(Start::Zero, |bias| Start::Bias(bias));
-    let mut output = vec![O::zero(); m * n];
+    let mut output = cpu::unwritten::<O>(m * n);
     cpu::view(a, |a: &[A], strides_a| {
         cpu::view(b, |b: &[B], strides_b| {
             let threads = rayon::current_num_threads();

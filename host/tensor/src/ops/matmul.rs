@@ -133,7 +133,7 @@ fn batched<T: Real>(
     let rank = a.rank();
     let lead = &a.dims()[..rank - 2];
     let (m, k, n) = (a.dims()[rank - 2], a.dims()[rank - 1], b.dims()[rank - 1]);
-    let mut output = vec![T::zero(); lead.iter().product::<usize>() * m * n];
+    let mut output = cpu::unwritten::<T>(lead.iter().product::<usize>() * m * n);
     if !output.is_empty() {
         cpu::view(a, |a: &[T], strides_a| {
             cpu::view(b, |b: &[T], strides_b| {

@@ -44,7 +44,7 @@ pub fn max_pool2d(
 fn kernel_forward<T: Real>(x: &Array, window: &Window) -> Result<(Array, Vec<u32>)> {
     let (batch, height, width, channels) = x.dims4()?;
     let [outputs_h, outputs_w] = window.output;
-    let mut output = vec![T::zero(); batch * outputs_h * outputs_w * channels];
+    let mut output = cpu::unwritten::<T>(batch * outputs_h * outputs_w * channels);
     let mut winners = vec![0u32; output.len()];
     let row = outputs_w * channels;
     Elements::of(x)?.read(|x: &[T]| {

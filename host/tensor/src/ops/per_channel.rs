@@ -99,7 +99,7 @@ pub(super) fn affine(x: &Array, mean: &Array, scale: &Array, shift: &Array) -> R
     }
     with_real!("norm", x.dtype(), T => {
         let (mean, scale, shift) = (values::<T>(mean)?, values::<T>(scale)?, values::<T>(shift)?);
-        let mut output = vec![T::default(); x.elem_count()];
+        let mut output = cpu::unwritten::<T>(x.elem_count());
         Elements::of(x)?.read(|x: &[T]| {
             let size = rows * channels;
             output.par_chunks_mut(size).zip(x.par_chunks(size)).enumerate().for_each(
@@ -132,7 +132,7 @@ pub(super) fn combine(
     with_real!("norm", x.dtype(), T => {
         let mean = values::<T>(mean)?;
         let (a, b, c) = (values::<T>(a)?, values::<T>(b)?, values::<T>(c)?);
-        let mut output = vec![T::default(); x.elem_count()];
+        let mut output = cpu::unwritten::<T>(x.elem_count());
         let (inputs, grad) = (Elements::of(x)?, Elements::of(grad)?);
         inputs.read(|x: &[T]| grad.read(|grad: &[T]| {
             let size = rows * channels;

@@ -3,7 +3,7 @@
 use super::precision::wide;
 use super::precision::{result_type, with_result};
 use super::shape;
-use crate::cpu::row::{largest, map_rows, sums, sums2, zip_rows};
+use crate::cpu::row::{largest, map_rows, map_sum, sums, sums2, zip_rows};
 use crate::cpu::{self, Acc, Real};
 use crate::{Array, DType, Result, Tensor, tape};
 
@@ -49,21 +49,19 @@ fn forward_row<T: Real, O: Real<Acc = T::Acc>>(y: &mut [O], x: &[T]) {
         let [sum] = sums(
             x,
             #[inline(always)]
-            |x| [(x.acc() - most).exp()],
+            |x| [(x.acc() - most).exp_below()],
         );
         let scale = T::Acc::ONE / sum;
         for (y, x) in y.iter_mut().zip(x) {
-            *y = O::round((x.acc() - most).exp() * scale);
+            *y = O::round((x.acc() - most).exp_below() * scale);
         }
         return;
     }
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = O::round((x.acc() - most).exp());
-    }
-    let [sum] = sums(
+    let sum = map_sum(
         y,
+        x,
         #[inline(always)]
-        |y| [y.acc()],
+        |x: T| (x.acc() - most).exp_below(),
     );
     let scale = T::Acc::ONE / sum;
     for y in y {

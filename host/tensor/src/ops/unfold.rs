@@ -23,6 +23,7 @@ pub(super) struct Channels {
 }
 
 /// Writes the windows of the output rows `rows`, counted over all images, to `matrix`.
+#[inline(always)]
 pub(super) fn unfold<T: Copy + Default>(
     x: &[T],
     window: &Window,
@@ -37,6 +38,7 @@ pub(super) fn unfold<T: Copy + Default>(
     for row in rows {
         let (image, row) = (row / window.output[0], row % window.output[0]);
         for column in 0..window.output[1] {
+            let inside = inside(window, column);
             for tap_h in 0..kernel_h {
                 let line = lines.next().expect("the matrix has a line per window and kernel row");
                 let Some(y) = window.source(0, row, tap_h) else {
@@ -44,13 +46,9 @@ pub(super) fn unfold<T: Copy + Default>(
                     continue;
                 };
                 let y = (image * height + y) * width;
-                let first = column * window.stride[1];
-                let inside = first >= window.padding[1]
-                    && first + kernel_w <= width + window.padding[1]
-                    && window.dilation[1] == 1;
                 if inside && len == channels.of {
-                    let start = (y + first - window.padding[1]) * len;
-                    line.copy_from_slice(&x[start..start + kernel_w * len]);
+                    let start = (y + column * window.stride[1] - window.padding[1]) * len;
+                    copy_line(line, &x[start..start + kernel_w * len]);
                     continue;
                 }
                 for (tap_w, slot) in line.chunks_exact_mut(len).enumerate() {
@@ -67,6 +65,24 @@ pub(super) fn unfold<T: Copy + Default>(
     }
 }
 
+/// Copies a line of a window: a short one by moves of registers, of which the last two may overlap,
+/// where a call would cost more.
+#[inline(always)]
+fn copy_line<T: Copy>(to: &mut [T], from: &[T]) {
+    const STEP: usize = 8;
+    let len = from.len();
+    if !(STEP..=8 * STEP).contains(&len) {
+        to.copy_from_slice(from);
+        return;
+    }
+    let mut step = |at: usize| {
+        let to: &mut [T; STEP] = (&mut to[at..at + STEP]).try_into().expect("of that length");
+        *to = from[at..at + STEP].try_into().expect("of that length");
+    };
+    (0..len - STEP).step_by(STEP).for_each(&mut step);
+    step(len - STEP);
+}
+
 /// [`unfold`] of all images, in parallel.
 pub(super) fn unfold_all<T: Copy + Default + Send + Sync>(
     x: &[T],
@@ -81,27 +97,50 @@ pub(super) fn unfold_all<T: Copy + Default + Send + Sync>(
         .for_each(|(index, line)| unfold(x, window, channels, index..index + 1, line));
 }
 
-/// Adds the windows in `matrix` (those of one image) to the map `x` of that image.
-pub(super) fn fold<T: Acc>(matrix: &[T], window: &Window, channels: Channels, x: &mut [T]) {
+/// Adds the windows in `matrix`, those of the output rows `rows` of one image, to the map `x` of that
+/// image.
+#[inline(always)]
+pub(super) fn fold<T: Acc>(
+    matrix: &[T],
+    window: &Window,
+    channels: Channels,
+    rows: Range<usize>,
+    x: &mut [T],
+) {
     let width = window.input[1];
     let [kernel_h, kernel_w] = window.kernel;
-    let mut slots = matrix.chunks_exact(channels.len);
-    for row in 0..window.output[0] {
+    let len = channels.len;
+    let mut lines = matrix.chunks_exact(kernel_w * len);
+    for row in rows {
         for column in 0..window.output[1] {
+            let inside = inside(window, column) && len == channels.of;
             for tap_h in 0..kernel_h {
-                let y = window.source(0, row, tap_h);
-                for tap_w in 0..kernel_w {
-                    let slot = slots.next().expect("the matrix has a slot per window and tap");
-                    let (Some(y), Some(x_position)) = (y, window.source(1, column, tap_w)) else {
-                        continue;
-                    };
-                    let start = (y * width + x_position) * channels.of + channels.start;
-                    let sums = &mut x[start..start + channels.len];
+                let line = lines.next().expect("the matrix has a line per window and kernel row");
+                let Some(y) = window.source(0, row, tap_h) else { continue };
+                let y = y * width;
+                if inside {
+                    let start = (y + column * window.stride[1] - window.padding[1]) * len;
+                    let sums = &mut x[start..start + kernel_w * len];
+                    sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += *value);
+                    continue;
+                }
+                for (tap_w, slot) in line.chunks_exact(len).enumerate() {
+                    let Some(x_position) = window.source(1, column, tap_w) else { continue };
+                    let start = (y + x_position) * channels.of + channels.start;
+                    let sums = &mut x[start..start + len];
                     sums.iter_mut().zip(slot).for_each(|(sum, value)| *sum += *value);
                 }
             }
         }
     }
+}
+
+/// Whether the rows of the windows in this column lie in memory as they lie in the map.
+fn inside(window: &Window, column: usize) -> bool {
+    let first = column * window.stride[1];
+    first >= window.padding[1]
+        && first + window.kernel[1] <= window.input[1] + window.padding[1]
+        && window.dilation[1] == 1
 }
 
 /// The element that each tap reads in every window, as views of one padded copy: per tap, in
@@ -231,7 +270,9 @@ mod tests {
         let mut folded = vec![0.0; x.len()];
         let image = x.len() / batch;
         for (folded, cotangent) in folded.chunks_mut(image).zip(cotangent.chunks(len / batch)) {
-            fold(cotangent, &window, all, folded);
+            let (top, bottom) = cotangent.split_at(2 * cotangent.len() / window.output[0]);
+            fold(top, &window, all, 0..2, folded);
+            fold(bottom, &window, all, 2..window.output[0], folded);
         }
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         assert_eq!(dot(&matrix, &cotangent), dot(&x, &folded));

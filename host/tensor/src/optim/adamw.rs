@@ -1,8 +1,9 @@
 //! AdamW (Loshchilov and Hutter, 2019).
 
+use super::fused::{Job, Moved};
 use super::state::{Entry, State};
-use super::{Group, Optimizer, fused, group};
-use crate::{Array, Gradients, Result};
+use super::{Group, Optimizer, Step, group};
+use crate::{Array, Result};
 
 /// Adam with decoupled weight decay, as `torch.optim.AdamW`:
 /// p <- p (1 - lr wd); m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
@@ -55,9 +56,9 @@ impl Optimizer for AdamW {
         &mut self.groups
     }
 
-    fn step(&mut self, gradients: &Gradients) -> Result<()> {
+    fn update(&mut self, step: &Step<'_>) -> Result<()> {
         let ((beta1, beta2), eps) = (self.betas, self.eps);
-        self.state.step(&self.groups, gradients, |group, value, gradient, entry| {
+        self.state.step(&self.groups, step, |group, job, entry| {
             let time = entry.step as f64;
             let factors = Factors {
                 keep: 1.0 - group.rate() * group.weight_decay,
@@ -68,8 +69,8 @@ impl Optimizer for AdamW {
                 eps,
             };
             match entry.fused() {
-                Some(slots) => kernel(value, gradient, slots, &factors),
-                None => portable(value, gradient, entry, &factors),
+                Some(slots) => kernel(job, slots, &factors),
+                None => portable(job, entry, &factors),
             }
         })
     }
@@ -83,24 +84,19 @@ impl Optimizer for AdamW {
     }
 }
 
-fn kernel(
-    value: &Array,
-    gradient: &Array,
-    slots: [&mut [f32]; 2],
-    factors: &Factors,
-) -> Result<Array> {
+fn kernel(job: &Job<'_>, slots: [&mut [f32]; 2], factors: &Factors) -> Result<Moved> {
     let (keep, rate) = (factors.keep as f32, factors.rate as f32);
     let (new1, beta2, new2) =
         ((1.0 - factors.beta1) as f32, factors.beta2 as f32, (1.0 - factors.beta2) as f32);
     let (correction, eps) = (factors.correction as f32, factors.eps as f32);
-    fused::update(
-        value,
-        gradient,
+    let clip = job.factor as f32;
+    job.update(
         slots,
         #[inline(always)]
         |new, old, gradient, [first, second]| {
             let moments = first.iter_mut().zip(second);
             for (((new, old), g), (m, v)) in new.iter_mut().zip(old).zip(gradient).zip(moments) {
+                let g = g * clip;
                 *m += (g - *m) * new1;
                 *v = *v * beta2 + g * g * new2;
                 *new = old * keep - rate * (*m / (v.sqrt() / correction + eps));
@@ -109,19 +105,13 @@ fn kernel(
     )
 }
 
-fn portable(
-    value: &Array,
-    gradient: &Array,
-    entry: &mut Entry<2>,
-    factors: &Factors,
-) -> Result<Array> {
-    let dtype = fused::working_type(value.dtype());
-    let (value, gradient) = (value.to_dtype(dtype)?, gradient.to_dtype(dtype)?);
+fn portable(job: &Job<'_>, entry: &mut Entry<2>, factors: &Factors) -> Result<Moved> {
+    let [value, gradient] = job.operands()?;
     let [first, second] = entry.arrays(&value)?;
     let first = ((first * factors.beta1)? + (&gradient * (1.0 - factors.beta1))?)?;
     let second = ((second * factors.beta2)? + (gradient.sqr()? * (1.0 - factors.beta2))?)?;
     let scale = second.sqrt()?.affine(1.0 / factors.correction, factors.eps)?;
     let new = ((value * factors.keep)? - ((&first / scale)? * factors.rate)?)?;
     entry.set_arrays([first, second]);
-    Ok(new)
+    Ok(Moved::alone(new))
 }

@@ -1,10 +1,10 @@
 //! Limits on gradients.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::ops::array::scaled;
 use crate::{Array, DType, Error, Gradients, Parameter, Result, cpu, with_real};
 
 /// Added to a norm before it divides, as in PyTorch.
@@ -22,42 +22,57 @@ pub(super) fn norm(array: &Array) -> Result<f64> {
     Ok(squares.sqrt())
 }
 
-/// Limits each parameter's gradient on its own: where max_norm / (||g|| + 1e-6) < 1, g is scaled by
-/// it. A `max_norm` of 0 limits nothing. Returns the norms before, in the order of `parameters`
-/// (`None` where there is no gradient).
-///
-/// # Errors
-/// The device failed.
-pub fn clip_per_tensor(
-    gradients: &mut Gradients,
-    parameters: &[Arc<Parameter>],
-    max_norm: f64,
-) -> Result<Vec<Option<f64>>> {
-    let norms = norms(gradients, parameters)?;
-    for (parameter, norm) in parameters.iter().zip(&norms) {
-        if let Some(norm) = norm {
-            limit(gradients, parameter, max_norm, *norm)?;
-        }
-    }
-    Ok(norms)
+/// What clipping found and what it leaves of each gradient. The gradients stay as they are: the step
+/// that follows multiplies them as it reads them.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    /// Norms before clipping, in the order of the parameters asked for; `None` without a gradient.
+    pub norms: Vec<Option<f64>>,
+    factors: HashMap<u64, f64>,
 }
 
-/// Limits the norm of all gradients together: where max_norm / (norm + 1e-6) < 1, all are scaled by
-/// it. A `max_norm` of 0 limits nothing. Returns the norm before.
-///
-/// # Errors
-/// The device failed.
-pub fn clip_global(
-    gradients: &mut Gradients,
-    parameters: &[Arc<Parameter>],
-    max_norm: f64,
-) -> Result<f64> {
-    let squares = norms(gradients, parameters)?.into_iter().flatten().map(|norm| norm * norm);
-    let norm = squares.sum::<f64>().sqrt();
-    for parameter in parameters {
-        limit(gradients, parameter, max_norm, norm)?;
+impl Clip {
+    /// Limits each parameter's gradient on its own: where max_norm / (||g|| + 1e-6) < 1, g is scaled by
+    /// it. A `max_norm` of 0 limits nothing.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn per_tensor(
+        gradients: &Gradients,
+        parameters: &[Arc<Parameter>],
+        max_norm: f64,
+    ) -> Result<Self> {
+        let norms = norms(gradients, parameters)?;
+        let factors = parameters
+            .iter()
+            .zip(&norms)
+            .filter_map(|(parameter, norm)| Some((parameter.id(), factor(max_norm, (*norm)?)?)));
+        Ok(Self { factors: factors.collect(), norms })
     }
-    Ok(norm)
+
+    /// Limits the norm of all gradients together: where max_norm / (norm + 1e-6) < 1, all are scaled by
+    /// it. A `max_norm` of 0 limits nothing.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn global(
+        gradients: &Gradients,
+        parameters: &[Arc<Parameter>],
+        max_norm: f64,
+    ) -> Result<Self> {
+        let norms = norms(gradients, parameters)?;
+        let norm = norms.iter().flatten().map(|norm| norm * norm).sum::<f64>().sqrt();
+        let factors = match factor(max_norm, norm) {
+            Some(factor) => parameters.iter().map(|parameter| (parameter.id(), factor)).collect(),
+            None => HashMap::new(),
+        };
+        Ok(Self { norms, factors })
+    }
+
+    /// What is left of the gradient of the parameter with this id.
+    pub(super) fn factor(&self, id: u64) -> f64 {
+        self.factors.get(&id).copied().unwrap_or(1.0)
+    }
 }
 
 fn norms(gradients: &Gradients, parameters: &[Arc<Parameter>]) -> Result<Vec<Option<f64>>> {
@@ -67,14 +82,8 @@ fn norms(gradients: &Gradients, parameters: &[Arc<Parameter>]) -> Result<Vec<Opt
         .collect::<Result<_, Error>>()
 }
 
-/// Scales the gradient of `parameter` so that `norm` becomes `max_norm`, if it is larger.
-fn limit(gradients: &mut Gradients, parameter: &Parameter, max_norm: f64, norm: f64) -> Result<()> {
+/// What brings `norm` down to `max_norm`, if it is larger.
+fn factor(max_norm: f64, norm: f64) -> Option<f64> {
     let factor = max_norm / (norm + EPS);
-    if max_norm > 0.0
-        && factor < 1.0
-        && let Some(gradient) = gradients.remove(parameter)
-    {
-        gradients.insert(parameter, scaled(&gradient, factor, 0.0)?);
-    }
-    Ok(())
+    (max_norm > 0.0 && factor < 1.0).then_some(factor)
 }

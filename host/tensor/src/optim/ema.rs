@@ -1,35 +1,43 @@
 //! Exponential moving averages of parameters.
 
+use std::sync::Arc;
+
 use super::fused;
+use crate::cpu::{self, Elements, vectorized};
 use crate::{Error, Parameter, Result};
 
+/// Teachers that follow their students:
 /// teacher <- momentum * teacher + (1 - momentum) * student. Where both are the same, it stays: rounding
 /// must not carry away what is never trained.
+#[derive(Clone, Debug, Default)]
+pub struct Averages {
+    /// Share of a teacher that stays.
+    pub momentum: f64,
+    /// (teacher, student).
+    pub pairs: Vec<(Arc<Parameter>, Arc<Parameter>)>,
+}
+
+/// Moves one teacher; see [`Averages`].
 ///
 /// # Errors
 /// The shapes differ, or the device failed.
 pub fn ema(teacher: &Parameter, student: &Parameter, momentum: f64) -> Result<()> {
+    check(teacher, student)?;
     let (old, new) = (teacher.value(), student.value());
-    if old.dims() != new.dims() {
-        return Err(Error::shape(
-            "ema",
-            format!("{:?} of {}", new.dims(), student.name()),
-            format!("{:?} of {}", old.dims(), teacher.name()),
-        ));
-    }
-    let average = if fused::takes(&old) && new.device().is_cpu() {
-        let (keep, add) = (momentum as f32, (1.0 - momentum) as f32);
-        fused::update(
-            &old,
-            &new,
-            [],
-            #[inline(always)]
-            |average, old, new, []| {
-                for ((average, old), new) in average.iter_mut().zip(old).zip(new) {
-                    *average = if old == new { *old } else { keep * old + add * new };
-                }
-            },
-        )?
+    let moved = if fused::takes(&old) && new.device().is_cpu() {
+        let student = Elements::of(&new.to_dtype(old.dtype())?)?;
+        let mut moved = cpu::unwritten::<f32>(old.elem_count());
+        Elements::of(&old)?.read(|old: &[f32]| {
+            student.read(|student: &[f32]| {
+                cpu::for_each_chunk2(&mut moved, old, student, |moved, old, student| {
+                    vectorized(
+                        #[inline(always)]
+                        || average(moved, old, student, momentum),
+                    );
+                });
+            })
+        })??;
+        cpu::from_vec(moved, old.shape())?
     } else {
         let dtype = fused::working_type(old.dtype());
         let (old, new) = (old.to_dtype(dtype)?, new.to_device(old.device())?.to_dtype(dtype)?);
@@ -37,5 +45,27 @@ pub fn ema(teacher: &Parameter, student: &Parameter, momentum: f64) -> Result<()
         let average = ((&old * momentum)? + (new * (1.0 - momentum))?)?;
         same.where_cond(&old, &average)?
     };
-    teacher.set(&average)
+    teacher.set(&moved)
+}
+
+/// Whether a teacher can follow a student.
+pub(super) fn check(teacher: &Parameter, student: &Parameter) -> Result<()> {
+    let (old, new) = (teacher.value(), student.value());
+    if old.dims() == new.dims() {
+        return Ok(());
+    }
+    Err(Error::shape(
+        "ema",
+        format!("{:?} of {}", new.dims(), student.name()),
+        format!("{:?} of {}", old.dims(), teacher.name()),
+    ))
+}
+
+/// One piece of a teacher, moved.
+#[inline(always)]
+pub(super) fn average(moved: &mut [f32], old: &[f32], student: &[f32], momentum: f64) {
+    let (keep, add) = (momentum as f32, (1.0 - momentum) as f32);
+    for ((moved, old), student) in moved.iter_mut().zip(old).zip(student) {
+        *moved = if old == student { *old } else { keep * old + add * student };
+    }
 }

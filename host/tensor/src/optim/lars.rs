@@ -1,9 +1,10 @@
 //! LARS (You, Gitman and Ginsburg, 2017), as self-supervised linear probes use it.
 
 use super::clip::norm;
+use super::fused::{Job, Moved};
 use super::state::State;
-use super::{Group, Optimizer, fused, group};
-use crate::{Array, Gradients, Result};
+use super::{Group, Optimizer, Step, group};
+use crate::{Array, Result};
 
 /// Layer-wise adaptive SGD. For tensors with two or more dimensions g <- g + wd p, then
 /// g <- g trust ||p|| / ||g|| (unchanged if either norm is 0); for all u <- momentum u + g;
@@ -44,11 +45,10 @@ impl Optimizer for Lars {
         &mut self.groups
     }
 
-    fn step(&mut self, gradients: &Gradients) -> Result<()> {
+    fn update(&mut self, step: &Step<'_>) -> Result<()> {
         let (momentum, trust) = (self.momentum, self.trust);
-        self.state.step(&self.groups, gradients, |group, value, gradient, entry| {
-            let dtype = fused::working_type(value.dtype());
-            let (value, gradient) = (value.to_dtype(dtype)?, gradient.to_dtype(dtype)?);
+        self.state.step(&self.groups, step, |group, job, entry| {
+            let [value, gradient] = job.operands()?;
             let adapts = value.rank() >= 2;
             let decay = if adapts { group.weight_decay } else { 0.0 };
             let decayed = if decay == 0.0 {
@@ -66,9 +66,9 @@ impl Optimizer for Lars {
             match entry.fused() {
                 Some([buffer]) => {
                     let [rate, scale, momentum] = [group.rate(), scale, momentum].map(|x| x as f32);
-                    fused::update(
-                        &value,
-                        &decayed,
+                    let teacher = job.teacher.clone();
+                    let job = Job { value, gradient: &decayed, factor: 1.0, teacher };
+                    job.update(
                         [buffer],
                         #[inline(always)]
                         |new, old, gradient, [buffer]| {
@@ -85,7 +85,7 @@ impl Optimizer for Lars {
                     let buffer = ((buffer * momentum)? + (decayed * scale)?)?;
                     let new = (value - (&buffer * group.rate())?)?;
                     entry.set_arrays([buffer]);
-                    Ok(new)
+                    Ok(Moved::alone(new))
                 }
             }
         })

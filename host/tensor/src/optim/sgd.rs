@@ -1,8 +1,9 @@
 //! Stochastic gradient descent with momentum.
 
+use super::fused::Moved;
 use super::state::State;
-use super::{Group, Optimizer, fused, group};
-use crate::{Array, Gradients, Result};
+use super::{Group, Optimizer, Step, group};
+use crate::{Array, Result};
 
 /// SGD as `torch.optim.SGD` without dampening: g <- g + wd p; u <- momentum u + g;
 /// p <- p - lr u, or with Nesterov's momentum p <- p - lr (g + momentum u).
@@ -34,22 +35,21 @@ impl Optimizer for Sgd {
         &mut self.groups
     }
 
-    fn step(&mut self, gradients: &Gradients) -> Result<()> {
+    fn update(&mut self, step: &Step<'_>) -> Result<()> {
         let (momentum, nesterov) = (self.momentum, self.nesterov);
-        self.state.step(&self.groups, gradients, |group, value, gradient, entry| {
+        self.state.step(&self.groups, step, |group, job, entry| {
             let (rate, decay) = (group.rate(), group.weight_decay);
             match entry.fused() {
                 Some([buffer]) => {
-                    let [rate, decay, momentum] = [rate, decay, momentum].map(|x| x as f32);
-                    fused::update(
-                        value,
-                        gradient,
+                    let [rate, decay, momentum, clip] =
+                        [rate, decay, momentum, job.factor].map(|x| x as f32);
+                    job.update(
                         [buffer],
                         #[inline(always)]
                         |new, old, gradient, [buffer]| {
                             let inputs = old.iter().zip(gradient);
                             for ((new, u), (p, g)) in new.iter_mut().zip(buffer).zip(inputs) {
-                                let g = g + decay * p;
+                                let g = g * clip + decay * p;
                                 *u = momentum * *u + g;
                                 let step = if nesterov { g + momentum * *u } else { *u };
                                 *new = p - rate * step;
@@ -58,15 +58,14 @@ impl Optimizer for Sgd {
                     )
                 }
                 None => {
-                    let dtype = fused::working_type(value.dtype());
-                    let (value, gradient) = (value.to_dtype(dtype)?, gradient.to_dtype(dtype)?);
+                    let [value, gradient] = job.operands()?;
                     let [buffer] = entry.arrays(&value)?;
                     let gradient = (gradient + (&value * decay)?)?;
                     let buffer = ((buffer * momentum)? + &gradient)?;
                     let step =
                         if nesterov { (gradient + (&buffer * momentum)?)? } else { buffer.clone() };
                     entry.set_arrays([buffer]);
-                    Ok((value - (step * rate)?)?)
+                    Ok(Moved::alone((value - (step * rate)?)?))
                 }
             }
         })

@@ -1,11 +1,13 @@
 //! Running quantities per parameter, and their way into and out of a checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::{Group, fused};
-use crate::{Array, DType, Device, Error, Gradients, Result};
+use super::ema::{check, ema};
+use super::fused::{self, Job, Moved};
+use super::{Group, Step};
+use crate::{Array, DType, Device, Error, Result};
 
 /// One running quantity of a parameter, such as a momentum.
 #[derive(Clone, Debug)]
@@ -99,46 +101,66 @@ impl<const N: usize> State<N> {
         Self { names, entries: HashMap::new() }
     }
 
-    /// Updates every parameter that has a gradient, in parallel. `new_value` makes the value and
-    /// changes the entry, whose step count is already that of this step.
+    /// Updates every parameter that has a gradient, in parallel, and moves the teachers. `update` makes
+    /// the value and changes the entry, whose step count is already that of this step.
     pub fn step(
         &mut self,
         groups: &[Group],
-        gradients: &Gradients,
-        new_value: impl Fn(&Group, &Array, &Array, &mut Entry<N>) -> Result<Array> + Sync,
+        step: &Step<'_>,
+        update: impl Fn(&Group, &Job<'_>, &mut Entry<N>) -> Result<Moved> + Sync,
     ) -> Result<()> {
+        let averages = &step.averages;
+        let mut teachers = HashMap::new();
+        for (teacher, student) in &averages.pairs {
+            check(teacher, student)?;
+            teachers.insert(student.id(), teacher);
+        }
         let mut work = Vec::new();
         for group in groups {
-            for pair in group.with_gradients(gradients) {
+            for pair in group.with_gradients(step.gradients) {
                 let (parameter, gradient) = pair?;
-                work.push((group, parameter, gradient));
+                let entry = match self.entries.remove(&parameter.id()) {
+                    Some(entry) => entry,
+                    None => Entry::zeros(&parameter.value())?,
+                };
+                work.push((group, parameter, gradient, entry));
             }
         }
-        for (_, parameter, _) in &work {
-            if let std::collections::hash_map::Entry::Vacant(e) = self.entries.entry(parameter.id())
-            {
-                e.insert(Entry::zeros(&parameter.value())?);
-            }
-        }
-        let work: Vec<_> = work
-            .into_iter()
-            .map(|work| (work, self.entries.remove(&work.1.id()).expect("it was made above")))
-            .collect();
         let done: Vec<_> = work
             .into_par_iter()
-            .map(|((group, parameter, gradient), mut entry)| {
+            .map(|(group, parameter, gradient, mut entry)| {
                 entry.step += 1;
-                let result = new_value(group, &parameter.value(), gradient, &mut entry)
-                    .and_then(|value| parameter.set(&value));
-                (parameter.id(), entry, result)
+                let id = parameter.id();
+                let teacher = teachers.get(&id);
+                let job = Job {
+                    value: parameter.value(),
+                    gradient,
+                    factor: step.clip.factor(id),
+                    teacher: teacher.map(|teacher| (teacher.value(), averages.momentum)),
+                };
+                let outcome = update(group, &job, &mut entry).and_then(|moved| {
+                    parameter.set(&moved.value)?;
+                    match (teacher, &moved.teacher) {
+                        (Some(teacher), Some(value)) => teacher.set(value).map(|()| true),
+                        _ => Ok(false),
+                    }
+                });
+                (id, entry, outcome)
             })
             .collect();
-        let mut outcome = Ok(());
+        let (mut followed, mut outcome) = (HashSet::new(), Ok(()));
         for (id, entry, result) in done {
             self.entries.insert(id, entry);
-            outcome = outcome.and(result);
+            match result {
+                Ok(true) => drop(followed.insert(id)),
+                Ok(false) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
-        outcome
+        outcome?;
+        let left =
+            averages.pairs.par_iter().filter(|(_, student)| !followed.contains(&student.id()));
+        left.try_for_each(|(teacher, student)| ema(teacher, student, averages.momentum))
     }
 
     pub fn export(&self, groups: &[Group]) -> Result<Vec<(String, Array)>> {

@@ -98,6 +98,15 @@ impl Masks {
         hidden as f64 / self.hidden.len().max(1) as f64
     }
 
+    /// Share of the images of which nothing is hidden.
+    pub fn empty(&self) -> f64 {
+        let images = self.hidden.chunks(self.patches.max(1));
+        let (images, empty) = images.fold((0, 0), |(images, empty), image| {
+            (images + 1, empty + usize::from(image.iter().all(|hidden| *hidden == 0)))
+        });
+        f64::from(empty as u32) / f64::from(images.max(1) as u32)
+    }
+
     /// (images, patches), u8.
     pub fn tensor(&self, cx: &Context<'_>) -> Result<Tensor> {
         cx.tensor(&self.hidden, (self.hidden.len() / self.patches.max(1), self.patches))

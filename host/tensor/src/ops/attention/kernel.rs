@@ -221,10 +221,10 @@ where
     let Sizes { batch, heads, queries, keys, value, .. } = sizes;
     let brief = O::DTYPE == DType::BF16;
     let scale = T::Acc::of(problem.scale);
-    let mut output = vec![O::zero(); batch * queries * heads * value];
+    let mut output = cpu::unwritten::<O>(batch * queries * heads * value);
     let mut log_sum = vec![T::Acc::ZERO; batch * queries * heads];
     let kept = if return_weights { keys } else { 0 };
-    let mut weights = vec![T::Acc::ZERO; batch * queries * heads * kept];
+    let mut weights = cpu::unwritten::<T::Acc>(batch * queries * heads * kept);
     let rows = queries.div_ceil(TASKS.div_ceil(batch)).max(16);
     let mut tasks = Vec::new();
     {
@@ -359,7 +359,7 @@ fn attend<T: Real, O: Real<Acc = T::Acc>>(
 #[inline(always)]
 fn softmax<A: Tile>(s: &mut [A]) -> A {
     let most = largest(s);
-    s.iter_mut().for_each(|s| *s = (*s - most).exp());
+    s.iter_mut().for_each(|s| *s = (*s - most).exp_below());
     let [sum] = sums(
         s,
         #[inline(always)]

@@ -58,7 +58,7 @@ where
     };
     let pairs = if needs.bias { samples * heads } else { 1 };
     let groups = batch.div_ceil(samples);
-    let buffer = |needed: bool, len: usize| vec![T::zero(); if needed { len } else { 0 }];
+    let buffer = |needed: bool, len: usize| cpu::unwritten::<T>(if needed { len } else { 0 });
     let mut grad_q = buffer(needs.q, batch * heads * queries * depth);
     let mut grad_k = buffer(needs.k, batch * heads * keys * depth);
     let mut grad_v = buffer(needs.v, batch * heads * keys * value);
@@ -195,7 +195,7 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
                     for (row, s) in rows.clone().zip(scores.chunks_exact_mut(keys)) {
                         scale_and_bias(s, scale, given.bias, pair, row);
                         let log_sum = given.log_sum[(pair.0 * queries + row) * heads + pair.1];
-                        s.iter_mut().for_each(|s| *s = (*s - log_sum).exp());
+                        s.iter_mut().for_each(|s| *s = (*s - log_sum).exp_below());
                     }
                 },
             );

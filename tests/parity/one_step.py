@@ -117,12 +117,14 @@ def check(name, config, step, report, reference, views_given=False, drawn=None):
     report.changes_close(f"{name}: what the step moves", given, part(dumped, "updated."), after, UPDATE)
 
 
-def check_all(cases, base, reference, report=None):
-    """A step for each of `cases`: what differs from `base`, and which step it is."""
+def check_all(cases, base, reference, report=None, drawn=None):
+    """A step for each of `cases`: what differs from `base`, and which step it is. `drawn` makes the random
+    choices that the file brings of a configuration."""
     report = report or Report()
     for name, (changes, step) in cases.items():
         try:
-            check(name, merged(base, changes), step, report, reference)
+            config = merged(base, changes)
+            check(name, config, step, report, reference, drawn=drawn(config) if drawn else None)
         except Failed as error:
             report.failed(name, str(error))
     return report

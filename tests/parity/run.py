@@ -26,6 +26,7 @@ CHECKS = {
     "barlow_step": "the same of Barlow Twins and Barlow Twins+HSSL",
     "mae_step": "the same of MAE and MFF, plain and with heads",
     "head_step": "the same with every auxiliary head",
+    "connection_step": "the same with heads beside the base, and between the base's depths",
     "tensorboard_reads": "event files",
 }
 # Those that go through the plugins one by one.

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from .layers import linear
-from .network import Scope, image_vectors
+from .network import Scope, for_local_crops, image_vectors
 
 HEADS = "heads"
 
@@ -115,9 +115,10 @@ def loss(tensors, config, epoch):
     branches = sorted({edge[1] for edge in graph})
     views = [encode(tensors["input.global"], student, config, branches)]
     if "input.local" in tensors:
-        views.append(encode(tensors["input.local"], student, config, branches))
+        local = for_local_crops(branches, config.get("heads", {}))
+        views.append(encode(tensors["input.local"], student, config, local))
     predictions = {
-        branch: prediction(torch.cat([view[branch] for view in views]), soft)
+        branch: prediction(torch.cat([view[branch] for view in views if branch in view]), soft)
         for branch in branches
     }
     parts = {}

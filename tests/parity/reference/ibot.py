@@ -3,7 +3,8 @@
 import torch
 
 from . import dino
-from .network import Scope, class_attention, features
+from .network import Scope, features, for_local_crops
+from .vit import class_attention
 
 trained = dino.trained
 
@@ -122,6 +123,8 @@ def loss(tensors, config, epoch):
     shared = objective.get("shared_head", True)
     seen = Encoded(crops, student, config, ends, shared, masks).logits
     images = [end for end in ends if end[1] == "image"]
+    local = for_local_crops([branch for branch, _ in images], config.get("heads", {}))
+    images = [(branch, "image") for branch in local]
     if "input.local" in tensors and images:
         local = Encoded(tensors["input.local"], student, config, images, shared).logits
         seen |= {end: torch.cat([seen[end], local[end]]) for end in images}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from .dino import edges
-from .network import Scope, image_vectors
+from .network import Scope, for_local_crops, image_vectors
 
 EPS, MOMENTUM = 1e-5, 0.1
 
@@ -52,7 +52,9 @@ def batch_norm(x, layer, buffers):
 def mlp(x, layers, buffers):
     """A `Sequential` of lin, BN, ReLU, .., lin, and perhaps another BN."""
     lead = layers.prefix
-    places = sorted({int(k[len(lead):].split(".")[0]) for k in layers.tensors if k.startswith(lead)})
+    below = {k[len(lead):].split(".")[0] for k in layers.tensors if k.startswith(lead)}
+    # `base` has branches below it.
+    places = sorted(int(name) for name in below if name.isdigit())
     weights = [i for i in places if "running_mean" not in layers(i)]
     for i in weights:
         x = F.linear(x, layers(i)["weight"])
@@ -109,8 +111,10 @@ def loss(method, tensors, config):
         targets = vectors
     predictions = {end: list(vectors[end]) for end in student_ends}
     if "input.local" in tensors:
-        local = embed(tensors["input.local"], student, config, student_ends, together, buffers)
-        predictions = {end: rows + local[end] for end, rows in predictions.items()}
+        known = for_local_crops([branch for _, branch in student_ends], config.get("heads", {}))
+        ends = [end for end in student_ends if end[1] in known]
+        local = embed(tensors["input.local"], student, config, ends, together, buffers)
+        predictions = {end: rows + local.get(end, []) for end, rows in predictions.items()}
     if method.MOMENTUM:
         predict = lambda end, rows: mlp(rows, mlp_of(student, "predictor", end, hssl), buffers)
         predictions = {end: [predict(end, x) for x in rows] for end, rows in predictions.items()}

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 
 from . import dino
 from .layers import layer_norm, linear, transformer_block
-from .network import BACKBONE_EPS, Scope, features, head_features, vit
+from .network import Scope, features, head_features
+from .vit import BACKBONE_EPS, vit
 
 DECODER_EPS = TARGET_EPS = 1e-6
 
@@ -43,7 +44,7 @@ def pixel_targets(images, side, norm):
 
 def visible(images, backbone, config, kept):
     """What every block makes of the kept patches, behind the class token: a list of (B, 1 + K, C)."""
-    x, prefix, grid = vit(images, backbone, config, depth=0)
+    (x,), prefix, grid = vit(images, backbone, config, depth=0)
     index = (kept + prefix)[..., None].expand(-1, -1, x.shape[-1])
     x = torch.cat([x[:, :prefix], x.gather(1, index)], dim=1)
     outputs = []

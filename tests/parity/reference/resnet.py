@@ -22,14 +22,16 @@ def residual_block(x, block, stride=1, shortcut=True):
     return F.relu(x + y if shortcut else y)
 
 
-def resnet(images, backbone, config):
-    """Images (B, 3, H, W) to image vectors (B, C) and the last map (B, C, h, w)."""
+def base(images, backbone, config, _mask=None):
+    """The mean over positions stands for the image; there is no norm to come."""
     small = config.get("stem") == "cifar"
     x = F.relu(conv_norm(images, backbone("conv1"), backbone("bn1"), 1 if small else 2))
     if not small:
         x = F.max_pool2d(x, 3, stride=2, padding=1)
+    layers = []
     for i in range(1, 5):
         stage = backbone(f"layer{i}")
         for j in range(backbone.count(f"layer{i}")):
             x = residual_block(x, stage(j), 2 if i > 1 and j == 0 else 1)
-    return x.mean((2, 3)), x
+            layers.append(x.mean((2, 3)))
+    return layers[-1], x.flatten(2).transpose(1, 2), x, layers

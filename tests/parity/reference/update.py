@@ -34,7 +34,8 @@ def clipped(gradient, limit):
 
 def updated(tensors, gradients, buffers, config, step, steps_per_epoch):
     """All of `student.*`, `teacher.*` and `state.*` after the step; `buffers` are those that the forward
-    pass or the objective has moved. The teacher has running statistics of its own."""
+    pass or the objective has moved. The teacher has running statistics of its own; but a base or a head of
+    it that has not run takes the student's."""
     train = config["train"]
     lr, decay, momentum = rates(train, step, steps_per_epoch)
     frozen = step // steps_per_epoch < train["freeze_last_layer"]
@@ -53,6 +54,11 @@ def updated(tensors, gradients, buffers, config, step, steps_per_epoch):
     after = {name: value.detach() for name, value in after.items()}
     for name, value in tensors.items():
         if name.startswith("teacher."):
-            student = after[name.replace("teacher.", "student.", 1)]
-            after[name] = value if name.endswith(STATISTICS) else momentum * value + (1 - momentum) * student
+            student = name.replace("teacher.", "student.", 1)
+            if not name.endswith(STATISTICS):
+                after[name] = momentum * value + (1 - momentum) * after[student]
+            elif name.startswith("teacher.objective.") or not torch.equal(buffers[name], value):
+                after[name] = value
+            else:
+                buffers = {**buffers, name: buffers[student]}
     return after | buffers

@@ -19,19 +19,23 @@ COUNTS = {
 }
 
 
+def block(x, block, config, kept=True):
+    """`kept`: whether it is added to what comes in."""
+    y = x
+    if config.get("token_mixer", True):
+        kernel = block["conv_dw.weight"]
+        y = F.conv2d(
+            y, kernel, block["conv_dw.bias"], padding=kernel.shape[-1] // 2, groups=len(kernel)
+        )
+    y = layer_norm(y.permute(0, 2, 3, 1), block("norm"), config.get("ln_eps", 1e-5))
+    y = mlp(y, block("mlp")) if config.get("mlp", True) else y
+    y = y * block["gamma"] if config.get("layer_scale") else y
+    y = y.permute(0, 3, 1, 2)
+    return x + y if kept else y
+
+
 def head(x, head, config):
     for i in range(head.count("blocks")):
-        block = head("blocks")(i)
-        y = x
-        if config.get("token_mixer", True):
-            kernel = block["conv_dw.weight"]
-            y = F.conv2d(
-                y, kernel, block["conv_dw.bias"], padding=kernel.shape[-1] // 2, groups=len(kernel)
-            )
-        y = layer_norm(y.permute(0, 2, 3, 1), block("norm"), config.get("ln_eps", 1e-5))
-        y = mlp(y, block("mlp")) if config.get("mlp", True) else y
-        y = y * block["gamma"] if config.get("layer_scale") else y
-        y = y.permute(0, 3, 1, 2)
         kept, _ = keeps(config, i)
-        x = x + y if kept else y
+        x = block(x, head("blocks")(i), config, kept)
     return x

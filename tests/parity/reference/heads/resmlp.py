@@ -42,17 +42,22 @@ def token_linear(x, layer):
     return x.permute(0, 2, 3, 1)
 
 
+def block(x, block, scaled, mixes=True, has_mlp=True, kept=(True, True)):
+    """(B, h, w, C); `kept`: which of both parts are added to what comes in."""
+    scale = lambda name: block[name] if scaled else 1
+    if mixes:
+        y = token_linear(affine(x, block("norm1")), block("linear_tokens")) * scale("ls1")
+        x = x + y if kept[0] else y
+    if has_mlp:
+        y = mlp(affine(x, block("norm2")), block("mlp_channels")) * scale("ls2")
+        x = x + y if kept[1] else y
+    return x
+
+
 def head(x, head, config):
     x = x.permute(0, 2, 3, 1)
+    mixes, has_mlp = config.get("token_mixer", True), config.get("mlp", True)
     for i in range(head.count("blocks")):
-        block = head("blocks")(i)
-        mixes = config.get("token_mixer", True)
-        scale = lambda name: block[name] if config.get("layer_scale") else 1
-        first, second = keeps(config, i, mixes)
-        if mixes:
-            y = token_linear(affine(x, block("norm1")), block("linear_tokens")) * scale("ls1")
-            x = x + y if first else y
-        if config.get("mlp", True):
-            y = mlp(affine(x, block("norm2")), block("mlp_channels")) * scale("ls2")
-            x = x + y if second else y
+        kept = keeps(config, i, mixes)
+        x = block(x, head("blocks")(i), config.get("layer_scale"), mixes, has_mlp, kept)
     return x.permute(0, 3, 1, 2)

@@ -2,6 +2,7 @@
 # Runs run.py with the CUDA libraries that PyTorch brings. HSSL_PYTHON names another Python.
 set -euo pipefail
 cd "$(dirname "$0")"
+[ ! -f programs.tar.gz ] || tar -xzf programs.tar.gz
 python="${HSSL_PYTHON:-python3}"
 libraries=$("$python" - <<'PY'
 import glob, os, site, torch

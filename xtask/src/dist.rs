@@ -1,12 +1,11 @@
 //! `cargo xtask dist`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, write::GzEncoder};
 
-use crate::files::{copy, copy_folder};
+use crate::files::{copy, copy_folder, pack};
 use crate::workspace::{
     build_release, command, hssl, plugins, release, root, run as run_command, target,
 };
@@ -42,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = root().join(&args.out);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let archive = folder.join(format!("{name}.tar.gz"));
-    pack(&stage, &name, &archive)?;
+    pack(&archive, &[(stage.clone(), name.as_str())])?;
     println!("{}", archive.display());
     Ok(())
 }
@@ -67,13 +66,4 @@ fn fill(stage: &Path) -> Result<()> {
         fs::write(completions.join(format!("hssl.{shell}")), made.stdout)?;
     }
     run_command(command(hssl()).args(["man", "--out"]).arg(stage.join("share/man/man1")))
-}
-
-fn pack(stage: &Path, name: &str, archive: &Path) -> Result<()> {
-    let file =
-        File::create(archive).with_context(|| format!("cannot make {}", archive.display()))?;
-    let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::default()));
-    tar.append_dir_all(name, stage).with_context(|| format!("cannot pack {}", stage.display()))?;
-    tar.into_inner()?.finish()?;
-    Ok(())
 }

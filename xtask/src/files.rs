@@ -1,9 +1,10 @@
 //! Files and folders.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use flate2::{Compression, write::GzEncoder};
 
 /// Copies a file into a folder, which is made if need be.
 pub fn copy(file: &Path, folder: &Path) -> Result<()> {
@@ -27,14 +28,37 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A file, or all files below a folder.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in path.read_dir().with_context(|| format!("cannot list {}", path.display()))? {
+        found.extend(files(&entry?.path())?);
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Bytes of a file, or of all files below a folder.
 pub fn size(path: &Path) -> Result<u64> {
-    if !path.is_dir() {
-        return Ok(path.metadata().with_context(|| path.display().to_string())?.len());
-    }
     let mut sum = 0;
-    for entry in path.read_dir().with_context(|| format!("cannot list {}", path.display()))? {
-        sum += size(&entry?.path())?;
+    for file in files(path)? {
+        sum += file.metadata().with_context(|| file.display().to_string())?.len();
     }
     Ok(sum)
+}
+
+/// Packs folders, each under a name of its own, into a gzipped tar archive.
+pub fn pack(archive: &Path, folders: &[(PathBuf, &str)]) -> Result<()> {
+    let file =
+        File::create(archive).with_context(|| format!("cannot make {}", archive.display()))?;
+    let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    for (folder, name) in folders {
+        tar.append_dir_all(name, folder)
+            .with_context(|| format!("cannot pack {}", folder.display()))?;
+    }
+    tar.into_inner()?.finish()?;
+    Ok(())
 }

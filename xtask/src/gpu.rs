@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::files::{copy, copy_folder, size};
+use crate::files::{copy, copy_folder, files, pack, size};
 use crate::workspace::{cargo, command, hssl, plugins, release, root, run as run_command, target};
 
 /// Pack what a machine with a GPU, a driver and PyTorch needs to check and time the CUDA build: host,
@@ -33,6 +33,10 @@ pub struct Args {
 }
 
 const SET: &str = "cifar10-jpeg.tar.gz";
+/// Host, gate and plugins.
+const PROGRAMS: &str = "programs.tar.gz";
+/// Bytes of everything.
+const MOST: u64 = 64 << 20;
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<()> {
@@ -59,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     let named = out.join("bin").join(gate.file_name().context("the gate has a name")?);
     let gate = out.join("bin/gate");
     fs::rename(&named, &gate).with_context(|| format!("cannot rename {}", named.display()))?;
-    run_command(command("strip").arg(&gate))?;
+    compress(&out)?;
     for folder in ["benches/cases", "benches/peers", "configs"] {
         copy_folder(&root().join(folder), &out.join(folder))?;
     }
@@ -98,16 +102,40 @@ fn executable(messages: &str, target: &str) -> Option<PathBuf> {
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
-/// What was packed, and how large it is.
-fn show(out: &Path) -> Result<()> {
-    const MIB: f64 = (1 << 20) as f64;
-    for part in ["bin/hssl", "bin/gate", "lib", "benches", "configs", "data"] {
-        let path = out.join(part);
-        if path.exists() {
-            println!("{:>8.1} MiB  {part}", size(&path)? as f64 / MIB);
+/// Puts programs and plugins, without their symbols, into one archive, which run.sh unpacks.
+fn compress(out: &Path) -> Result<()> {
+    let folders = ["bin", "lib"];
+    for folder in folders {
+        for file in files(&out.join(folder))? {
+            run_command(command("strip").arg(&file))?;
+            println!("{:>8.1} MiB  {}", mib(size(&file)?), file.display());
         }
     }
-    println!("{:>8.1} MiB  {}", size(out)? as f64 / MIB, out.display());
+    pack(&out.join(PROGRAMS), &folders.map(|folder| (out.join(folder), folder)))?;
+    for folder in folders.map(|folder| out.join(folder)) {
+        let failed = || format!("cannot remove {}", folder.display());
+        fs::remove_dir_all(&folder).with_context(failed)?;
+    }
+    Ok(())
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// What was packed, and how large it is; refuses more than a machine is sent.
+fn show(out: &Path) -> Result<()> {
+    for part in [PROGRAMS, "benches", "configs", "data"] {
+        let path = out.join(part);
+        if path.exists() {
+            println!("{:>8.1} MiB  {part}", mib(size(&path)?));
+        }
+    }
+    let all = size(out)?;
+    println!("{:>8.1} MiB  {}", mib(all), out.display());
+    if all > MOST {
+        bail!("{} takes more than the {:.0} MiB that it may", out.display(), mib(MOST));
+    }
     println!("run there: {} --out results", out.join("run.sh").display());
     Ok(())
 }

@@ -342,6 +342,42 @@ fn a_teachers_base_that_does_not_run_takes_the_students_running_statistics() {
     assert_ne!(student, teacher);
 }
 
+/// MAE hides patches: what has none, or sees those that are hidden, is refused before the first step.
+#[test]
+fn reconstruction_takes_heads_beside_the_base_as_teachers_alone() {
+    let plugins = registry(&PLUGINS);
+    let mae = |head: &str, edges: &str| {
+        let (method, options) = METHODS[8];
+        let text = format!(
+            "[backbone]\nplugin = \"vit\"\n{}\n{head}
+             [objective]\nplugin = \"{method}\"\n{options}
+             [hssl]\n{edges}
+             [data]\ntrain = \"generated:shapes?n=8&size=64\"
+             [views]\nglobal_crops_size = 64
+             [train]\nepochs = 2\nbatch_size = 4",
+            BASES[0].1
+        );
+        Learner::build(&configuration(&text, &[], &plugins), &plugins, &Device::Cpu)
+    };
+    let refused = |head: &str, edges: &str| mae(head, edges).err().unwrap().to_string();
+    let graph = |teacher: &str, student: &str| {
+        format!("edges = [{{ teacher = \"{teacher}\", student = \"{student}\" }}]")
+    };
+    let same_grid = beside(BASES[0], "parallel");
+    let mut learner = mae(&same_grid, &graph("aux", "base")).unwrap();
+    train(&mut learner, false, "MAE with a teacher beside the base");
+    for edges in [graph("aux", "aux"), "supervision = \"hssl\"".into()] {
+        let error = refused(&same_grid, &edges);
+        assert!(error.contains("\"aux\" is a network beside the base"), "{error}");
+    }
+    let other_grid =
+        ("vit", "patch_size = 8\nimg_size = 64\nembed_dim = 32\ndepth = 1\nnum_heads = 2");
+    let error = refused(&beside(other_grid, "parallel"), &graph("aux", "base"));
+    assert!(error.contains("\"aux\" does not have"), "{error}");
+    let error = refused("", &graph("base.layers.0", "base"));
+    assert!(error.contains("\"base.layers.0\" does not have"), "{error}");
+}
+
 /// The base's own output supervises it, and its layer `index` (Table 21).
 fn deep_to_shallow(index: usize) -> String {
     format!(

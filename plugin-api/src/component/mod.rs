@@ -19,7 +19,7 @@ pub use head::{FirstShortcut, Head, HeadInput, HeadSpec};
 pub use network::{EncodeKeptRequest, EncodeRequest, EncodedBranches, Network, Role};
 pub use objective::{
     BranchSpec, Edge, End, Level, Loss, Objective, ObjectiveSetup, ProjectedLogits, Reduction,
-    StepContext, StepInfo, Views, reduce_edges,
+    StepContext, StepInfo, Views, check_patches, reduce_edges,
 };
 
 use serde::{Deserialize, Serialize};

@@ -184,6 +184,34 @@ pub struct BranchSpec {
     /// Whether its map has the base's grid, so that its patches can be held against the base's.
     #[serde(default = "yes")]
     pub patches: bool,
+    /// Whether it is a network of its own on the image, beside the base, and sees nothing that was done to
+    /// the base's map.
+    #[serde(default)]
+    pub beside: bool,
+}
+
+/// Refuses patch edges to branches whose patches are not the base's; `fix` says what to change.
+///
+/// # Errors
+/// There is one.
+pub fn check_patches(
+    objective: &str,
+    edges: &[Edge],
+    branches: &[BranchSpec],
+    fix: &str,
+) -> Result<()> {
+    let without = |end: &String| branches.iter().any(|known| known.name == *end && !known.patches);
+    for edge in edges.iter().filter(|edge| edge.level == Level::Patch) {
+        if let Some(branch) = [&edge.teacher, &edge.student].into_iter().find(|end| without(end)) {
+            refuse!(
+                "{objective}: the patch edge {} -> {} needs patches at the base's places, which the \
+                 branch {branch:?} does not have; {fix}",
+                edge.teacher,
+                edge.student
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What an objective is built with.

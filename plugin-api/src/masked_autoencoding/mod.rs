@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::component::{
     BackboneSpec, Edge, EncodedBranches, Level, Loss, ObjectiveSetup, Reduction, StepContext,
-    Tokens, Views, reduce_edges,
+    Tokens, Views, check_patches, reduce_edges,
 };
 use crate::nn::Linear;
 use crate::{DType, LogLevel, Result, Tensor};
@@ -115,7 +115,18 @@ impl MaskedAutoencoder {
         }
         let patches = |edge: &Edge| Edge { level: Level::Patch, ..edge.clone() };
         let edges: Vec<Edge> = setup.edges.iter().map(patches).collect();
+        check_patches(method, &edges, &setup.branches, "remove the edge from hssl.edges")?;
         let heads = student_heads(&edges);
+        let beside = |head: &&&str| {
+            setup.branches.iter().any(|branch| branch.beside && branch.name == ***head)
+        };
+        if let Some(head) = heads.iter().find(beside) {
+            refuse!(
+                "{method}: the head {head:?} is a network beside the base, which sees the patches that the \
+                 student must not see; give it connection = \"serial\", or make it a teacher only \
+                 (hssl.edges = [{{ teacher = {head:?}, student = \"base\" }}])"
+            );
+        }
         if !heads.is_empty() && !options.head_pixels && options.feature_weight == 0.0 {
             refuse!(
                 "{method}: head_pixels is false and feature_weight 0, so nothing would train the heads; \

@@ -1,6 +1,6 @@
 //! Which patches supervise which.
 
-use hssl_plugin_api::component::{BranchSpec, Edge, Level};
+use hssl_plugin_api::component::{Edge, Level};
 use hssl_plugin_api::{Result, refuse};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -50,23 +50,6 @@ pub fn with_patch_edges(
     Ok(edges)
 }
 
-/// Refuses patch edges to branches whose patches are not the base's.
-pub fn check_patches(objective: &str, edges: &[Edge], branches: &[BranchSpec]) -> Result<()> {
-    let without = |end: &String| branches.iter().any(|known| known.name == *end && !known.patches);
-    let of_patches = edges.iter().filter(|edge| edge.level == Level::Patch);
-    for edge in of_patches {
-        if let Some(branch) = [&edge.teacher, &edge.student].into_iter().find(|end| without(end)) {
-            refuse!(
-                "{objective}: the patch edge {} -> {} needs patches at the base's places, which the \
-                 branch {branch:?} does not have; set patch_edges = \"base\", or remove the edge",
-                edge.teacher,
-                edge.student
-            );
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,16 +77,5 @@ mod tests {
         check(&graph, None, &[]);
         let error = with_patch_edges("ibot", &graph, Some(PatchEdges::Base)).unwrap_err();
         assert!(error.to_string().contains("aux -> base"), "{error}");
-    }
-
-    #[test]
-    fn patches_of_another_grid_are_refused() {
-        let branch = |name: &str, patches| BranchSpec { name: name.into(), width: 8, patches };
-        let branches = [branch(BASE, true), branch("aux", false)];
-        let edges = [Edge::new("aux", BASE), patch(BASE, BASE)];
-        check_patches("ibot", &edges, &branches).unwrap();
-        let edges = [patch("aux", BASE)];
-        let error = check_patches("ibot", &edges, &branches).unwrap_err().to_string();
-        assert!(error.contains("\"aux\"") && error.contains("patch_edges"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hssl_plugin_api::component::{
     Capability, Edge, EncodeRequest, EncodedBranches, End, Level, Loss, Objective, ObjectiveSetup,
-    ProjectedLogits, Reduction, Role, StepContext, Views, reduce_edges,
+    ProjectedLogits, Reduction, Role, StepContext, Views, check_patches, reduce_edges,
 };
 use hssl_plugin_api::self_distillation::{
     Centre, CropLogits, Diagnostics, Projections, branches_of, cross_view_loss,
@@ -14,7 +14,7 @@ use hssl_plugin_api::serde_json::Value;
 use hssl_plugin_api::{Result, Tensor};
 
 use crate::config::Config;
-use crate::edges::{BASE, check_patches, with_patch_edges};
+use crate::edges::{BASE, with_patch_edges};
 use crate::masks::{Batch, Draws, HiddenPatches, Masking, Masks};
 use crate::patches::{Patches, class_attention, grid, hidden_patch_loss};
 use crate::recipe::recipe;
@@ -62,7 +62,8 @@ impl<M: Masking> Objective for MaskedDistillation<M> {
     fn new(config: Config<M>, setup: &ObjectiveSetup<'_>) -> Result<Self> {
         config.check()?;
         let edges = with_patch_edges(M::OBJECTIVE, &setup.edges, config.patch_edges)?;
-        check_patches(M::OBJECTIVE, &edges, &setup.branches)?;
+        let fix = "set patch_edges = \"base\", or remove the edge";
+        check_patches(M::OBJECTIVE, &edges, &setup.branches, fix)?;
         let setup = ObjectiveSetup { edges, ..setup.clone() };
         let centres = |name: &str, level: Level, outputs: usize| -> Result<_> {
             let (momentum, state) = (config.center_momentum, &setup.state);

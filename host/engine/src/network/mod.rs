@@ -122,12 +122,18 @@ impl Network {
 
     /// All branches with their widths.
     pub fn branches(&self) -> Vec<BranchSpec> {
-        let branch = |name: &str, width, patches| BranchSpec { name: name.into(), width, patches };
+        let branch = |name: &str, width, patches| {
+            let beside = false;
+            BranchSpec { name: name.into(), width, patches, beside }
+        };
         let mut branches = vec![branch(BASE, self.spec.width, true)];
         branches.extend(self.layers.iter().map(|layer| branch(&layer.branch, layer.width, false)));
         let same_grid = |head: &Head| head.stride.is_none_or(|stride| stride == self.stride());
         let heads = self.heads.iter();
-        branches.extend(heads.map(|head| branch(&head.name, head.width, same_grid(head))));
+        branches.extend(heads.map(|head| BranchSpec {
+            beside: !head.is_serial(),
+            ..branch(&head.name, head.width, same_grid(head))
+        }));
         if self.joint_norm.is_some() {
             branches.push(branch(HEADS, self.joint_width(), true));
         }

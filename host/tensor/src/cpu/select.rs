@@ -224,17 +224,19 @@ pub fn masked<T: Real>(x: &Array, mask: &[u8], span: usize, scale: f64) -> Resul
                 .for_each(run);
         } else {
             for_each_row_mut(&mut output, span, |row, output| {
-                if mask[row] != 0 {
-                    let x = &x[row * span..(row + 1) * span];
-                    vectorized(
-                        #[inline(always)]
-                        || {
-                            for (output, x) in output.iter_mut().zip(x) {
-                                *output = T::round(x.acc() * scale);
-                            }
-                        },
-                    );
+                if mask[row] == 0 {
+                    output.fill(T::zero());
+                    return;
                 }
+                let x = &x[row * span..(row + 1) * span];
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (output, x) in output.iter_mut().zip(x) {
+                            *output = T::round(x.acc() * scale);
+                        }
+                    },
+                );
             });
         }
     })?;

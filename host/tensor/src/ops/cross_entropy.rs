@@ -112,7 +112,10 @@ fn kernel_backward(
                 x,
                 #[inline(always)]
                 |row, out: &mut [T], x: &[T]| {
-                    let Some(label) = labels[row] else { return };
+                    let Some(label) = labels[row] else {
+                        out.fill(T::default());
+                        return;
+                    };
                     backward_row(out, x, label, [log_sum[row], grad[row], rest, every]);
                 },
             )

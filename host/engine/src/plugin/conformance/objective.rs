@@ -1,7 +1,7 @@
 //! What objectives promise.
 
 use hssl_plugin_api::abi::method;
-use hssl_plugin_api::component::{BranchSpec, Capability, Edge, Level, Reduction, StepInfo};
+use hssl_plugin_api::component::{Capability, Edge, Level, Reduction, StepInfo};
 use hssl_plugin_api::wire::Envelope;
 use hssl_tensor::{Tensor, backward, mode};
 use serde_json::{Map, Value, json};
@@ -27,7 +27,7 @@ pub(super) fn request(options: Map<String, Value>, needs: &[Capability]) -> Valu
     let edges: Vec<Edge> =
         levels.iter().flat_map(|level| [edge(BASE, *level), edge(HEAD, *level)]).collect();
     let branches =
-        [BASE, HEAD].map(|name| BranchSpec { name: name.into(), width: WIDTH, patches: true });
+        [BASE, HEAD].map(|name| json!({ "name": name, "width": WIDTH, "patches": true }));
     json!({
         "config": options,
         "base": base_spec(),

@@ -8,7 +8,8 @@ use crate::harness::{Desk, Outcome, TINY, configs};
 fn every_configuration_of_the_repository_is_right() {
     let desk = Desk::with_all_plugins();
     let mut paths = Vec::new();
-    for folder in [configs(), configs().join("cifar10"), configs().join("imagenet")] {
+    let folders = ["cifar10", "imagenet", "imagenette"].map(|name| configs().join(name));
+    for folder in [configs()].into_iter().chain(folders) {
         let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
         paths.extend(files.filter(|path| path.extension().is_some_and(|e| e == "toml")));
     }

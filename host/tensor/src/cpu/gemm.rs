@@ -30,6 +30,11 @@ impl<'a, T> Matrix<'a, T> {
         Self { data, row: 1, column: columns }
     }
 
+    /// Rows and columns exchanged.
+    pub fn turned(self) -> Self {
+        Self { data: self.data, row: self.column, column: self.row }
+    }
+
     /// With the strides of an array of two dimensions.
     pub fn of(data: &'a [T], strides: &[usize]) -> Self {
         Self { data, row: strides[0], column: strides[1] }

@@ -132,14 +132,24 @@ impl<'a, T: Real> Heads<'a, T> {
         (&self.data[sample * of_sample + head * of_head + row * of_row..], step)
     }
 
-    /// Rows of one head, widened.
-    fn copy(
+    /// Rows of one head, widened: as they lie where that is their type, else in `out`. Operands that are
+    /// rounded once more, as `brief` says, are copied as well: what lies between them would be rounded, too.
+    fn matrix<'b>(
         &self,
         pair: (usize, usize),
         rows: Range<usize>,
         columns: usize,
-        out: &mut Vec<T::Acc>,
-    ) {
+        brief: bool,
+        out: &'b mut Vec<T::Acc>,
+    ) -> Matrix<'b, T::Acc>
+    where
+        'a: 'b,
+    {
+        if matches!(T::DTYPE, DType::F32 | DType::F64) && self.strides[3] == 1 && !brief {
+            let (data, _) = self.row(pair, rows.start);
+            let data = bytemuck::cast_slice::<T, T::Acc>(data);
+            return Matrix { data, row: self.strides[2], column: 1 };
+        }
         out.resize(rows.len() * columns, T::Acc::ZERO);
         cpu::vectorized(
             #[inline(always)]
@@ -156,6 +166,7 @@ impl<'a, T: Real> Heads<'a, T> {
                 }
             },
         );
+        Matrix::rows(out, columns)
     }
 }
 
@@ -320,16 +331,15 @@ fn attend<T: Real, O: Real<Acc = T::Acc>>(
     let Buffers { q: tile_q, k: tile_k, v: tile_v, scores, output: out, .. } = buffers;
     for head in 0..heads {
         let pair = (task.sample, head);
-        k.copy(pair, 0..keys, depth, tile_k);
-        v.copy(pair, 0..keys, value, tile_v);
+        let k = k.matrix(pair, 0..keys, depth, brief, tile_k);
+        let v = v.matrix(pair, 0..keys, value, brief, tile_v);
         for first in task.rows.clone().step_by(sizes.rows_per_tile()) {
             let rows = first..(first + sizes.rows_per_tile()).min(task.rows.end);
             let count = rows.len();
-            q.copy(pair, rows.clone(), depth, tile_q);
+            let q = q.matrix(pair, rows.clone(), depth, brief, tile_q);
             scores.resize(count * keys, T::Acc::ZERO);
             out.resize(count * value, T::Acc::ZERO);
-            let (left, right) = (Matrix::rows(tile_q, depth), Matrix::transposed(tile_k, depth));
-            Tile::multiply(scores, left, right, (count, depth, keys), false, brief);
+            Tile::multiply(scores, q, k.turned(), (count, depth, keys), false, brief);
             cpu::vectorized(
                 #[inline(always)]
                 || {
@@ -344,8 +354,8 @@ fn attend<T: Real, O: Real<Acc = T::Acc>>(
                     }
                 },
             );
-            let (left, right) = (Matrix::rows(scores, keys), Matrix::rows(tile_v, value));
-            Tile::multiply(out, left, right, (count, keys, value), false, brief);
+            let weights = Matrix::rows(scores, keys);
+            Tile::multiply(out, weights, v, (count, keys, value), false, brief);
             for (row, out) in rows.zip(out.chunks_exact(value)) {
                 let line = (row - task.rows.start) * heads + head;
                 let slots = &mut task.output[line * value..(line + 1) * value];

@@ -169,7 +169,7 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
         v: tile_v,
         scores,
         output,
-        grad,
+        grad: tile_grad,
         grad_scores,
         grad_k,
         grad_v,
@@ -177,18 +177,17 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
     let scores_needed = needs.q || needs.k || needs.bias;
     for (index, pair) in task.pairs.clone().enumerate() {
         let pair = (pair / heads, pair % heads);
-        k.copy(pair, 0..keys, depth, tile_k);
-        v.copy(pair, 0..keys, value, tile_v);
+        let k = k.matrix(pair, 0..keys, depth, brief, tile_k);
+        let v = v.matrix(pair, 0..keys, value, brief, tile_v);
         grad_k.resize(keys * depth, T::Acc::ZERO);
         grad_v.resize(keys * value, T::Acc::ZERO);
         for first in (0..queries).step_by(sizes.rows_per_tile()) {
             let rows = first..(first + sizes.rows_per_tile()).min(queries);
             let count = rows.len();
-            q.copy(pair, rows.clone(), depth, tile_q);
-            given.grad.copy(pair, rows.clone(), value, grad);
+            let q = q.matrix(pair, rows.clone(), depth, brief, tile_q);
+            let grad = given.grad.matrix(pair, rows.clone(), value, brief, tile_grad);
             scores.resize(count * keys, T::Acc::ZERO);
-            let (left, right) = (Matrix::rows(tile_q, depth), Matrix::transposed(tile_k, depth));
-            Tile::multiply(scores, left, right, (count, depth, keys), false, brief);
+            Tile::multiply(scores, q, k.turned(), (count, depth, keys), false, brief);
             cpu::vectorized(
                 #[inline(always)]
                 || {
@@ -200,15 +199,14 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
                 },
             );
             if needs.v {
-                let (left, right) = (Matrix::transposed(scores, keys), Matrix::rows(grad, value));
-                Tile::multiply(grad_v, left, right, (keys, count, value), first > 0, brief);
+                let weights = Matrix::transposed(scores, keys);
+                Tile::multiply(grad_v, weights, grad, (keys, count, value), first > 0, brief);
             }
             if !scores_needed {
                 continue;
             }
             grad_scores.resize(count * keys, T::Acc::ZERO);
-            let (left, right) = (Matrix::rows(grad, value), Matrix::transposed(tile_v, value));
-            Tile::multiply(grad_scores, left, right, (count, value, keys), false, brief);
+            Tile::multiply(grad_scores, grad, v.turned(), (count, value, keys), false, brief);
             cpu::vectorized(
                 #[inline(always)]
                 || {
@@ -239,15 +237,14 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
             }
             if needs.q {
                 output.resize(count * depth, T::Acc::ZERO);
-                let (left, right) = (Matrix::rows(grad_scores, keys), Matrix::rows(tile_k, depth));
-                Tile::multiply(output, left, right, (count, keys, depth), false, brief);
+                let left = Matrix::rows(grad_scores, keys);
+                Tile::multiply(output, left, k, (count, keys, depth), false, brief);
                 let at = (index * queries + first) * depth;
                 store(&mut task.grad_q[at..at + count * depth], output, scale);
             }
             if needs.k {
-                let (left, right) =
-                    (Matrix::transposed(grad_scores, keys), Matrix::rows(tile_q, depth));
-                Tile::multiply(grad_k, left, right, (keys, count, depth), first > 0, brief);
+                let left = Matrix::transposed(grad_scores, keys);
+                Tile::multiply(grad_k, left, q, (keys, count, depth), first > 0, brief);
             }
         }
         if needs.k {

@@ -134,7 +134,12 @@ fn show(out: &Path) -> Result<()> {
     let all = size(out)?;
     println!("{:>8.1} MiB  {}", mib(all), out.display());
     if all > MOST {
-        bail!("{} takes more than the {:.0} MiB that it may", out.display(), mib(MOST));
+        bail!(
+            "{} takes more than the {:.0} MiB that it may; --data with a folder that has no {SET} leaves \
+             the images out",
+            out.display(),
+            mib(MOST)
+        );
     }
     println!("run there: {} --out results", out.join("run.sh").display());
     Ok(())

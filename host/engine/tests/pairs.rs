@@ -361,7 +361,9 @@ fn reconstruction_takes_heads_beside_the_base_as_teachers_alone() {
     };
     let refused = |head: &str, edges: &str| mae(head, edges).err().unwrap().to_string();
     let graph = |teacher: &str, student: &str| {
-        format!("supervision = \"edges\"\nedges = [{{ teacher = \"{teacher}\", student = \"{student}\" }}]")
+        format!(
+            "supervision = \"edges\"\nedges = [{{ teacher = \"{teacher}\", student = \"{student}\" }}]"
+        )
     };
     let same_grid = beside(BASES[0], "parallel");
     let mut learner = mae(&same_grid, &graph("aux", "base")).unwrap();

@@ -323,3 +323,23 @@ impl<'a> StepContext<'a> {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_of_another_grid_are_refused() {
+        let branch = |name: &str, patches: bool| {
+            let beside = !patches;
+            BranchSpec { name: name.into(), width: 8, patches, beside }
+        };
+        let branches = [branch("base", true), branch("aux", false)];
+        let patch = |edge: Edge| Edge { level: Level::Patch, ..edge };
+        let fine = [Edge::new("aux", "base"), patch(Edge::new("base", "base"))];
+        check_patches("ibot", &fine, &branches, "remove it").unwrap();
+        let edges = [patch(Edge::new("aux", "base"))];
+        let error = check_patches("ibot", &edges, &branches, "remove it").unwrap_err().to_string();
+        assert!(error.contains("\"aux\"") && error.ends_with("remove it"), "{error}");
+    }
+}

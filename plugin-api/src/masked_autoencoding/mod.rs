@@ -115,16 +115,20 @@ impl MaskedAutoencoder {
         }
         let patches = |edge: &Edge| Edge { level: Level::Patch, ..edge.clone() };
         let edges: Vec<Edge> = setup.edges.iter().map(patches).collect();
-        check_patches(method, &edges, &setup.branches, "remove the edge from hssl.edges")?;
+        check_patches(
+            method,
+            &edges,
+            &setup.branches,
+            "with hssl.supervision = \"edges\", hssl.edges can do without it",
+        )?;
         let heads = student_heads(&edges);
-        let beside = |head: &&&str| {
-            setup.branches.iter().any(|branch| branch.beside && branch.name == ***head)
-        };
-        if let Some(head) = heads.iter().find(beside) {
+        let mut beside = setup.branches.iter().filter(|branch| branch.beside);
+        if let Some(branch) = beside.find(|branch| heads.contains(&branch.name.as_str())) {
+            let head = &branch.name;
             refuse!(
                 "{method}: the head {head:?} is a network beside the base, which sees the patches that the \
                  student must not see; give it connection = \"serial\", or make it a teacher only \
-                 (hssl.edges = [{{ teacher = {head:?}, student = \"base\" }}])"
+                 (hssl.supervision = \"edges\", hssl.edges = [{{ teacher = {head:?}, student = \"base\" }}])"
             );
         }
         if !heads.is_empty() && !options.head_pixels && options.feature_weight == 0.0 {

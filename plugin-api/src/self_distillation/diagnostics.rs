@@ -14,12 +14,13 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// `teacher_entropy` and `mean_entropy` of a projection's targets (.., K), in nats: the entropy of a
-    /// single one on average (0: one prototype each) and that of their mean (0: the same prototype for
-    /// all; at most log K).
+    /// `teacher_entropy` and `mean_entropy` of a projection's targets (.., K), as shares of log K, the
+    /// most that there can be: the entropy of a single one on average (0: one prototype each) and that of
+    /// their mean (0: the same prototype for all; 1: all are used alike).
     pub fn targets(&mut self, level: &str, end: &End, targets: &Tensor) -> Result<()> {
+        let most = (targets.dim(-1)?.max(2) as f64).ln();
         let entropy = |p: &Tensor| -> Result<Tensor> {
-            p.mul(&p.clamp(1e-12, 1.0)?.log()?)?.sum(&[-1], false)?.mean_all()?.neg()
+            p.mul(&p.clamp(1e-12, 1.0)?.log()?)?.sum(&[-1], false)?.mean_all()?.scale(-1.0 / most)
         };
         let all: Vec<i64> = (0..targets.dims().len() as i64 - 1).collect();
         let mean = entropy(&targets.mean(&all, false)?)?;

@@ -316,7 +316,7 @@ impl<'a> Trainer<'a> {
             line.insert("time/images_per_s".into(), images_per_s);
             line.insert("time/wait".into(), wait);
             self.log.write(self.progress.step, info.epoch, &line)?;
-            self.warn(watch::diagnostics(metrics, self.prototypes()));
+            self.warn(watch::diagnostics(metrics));
             *pace = Pace::new();
         }
         self.observer.event(&Event::Step {
@@ -358,16 +358,9 @@ impl<'a> Trainer<'a> {
         Ok(metrics)
     }
 
-    /// Prototypes of the objective, as far as its state tells: the width of its centres.
-    fn prototypes(&self) -> usize {
-        let state = self.learner.stores.state.iter();
-        state.filter_map(|p| p.value().dims().last().copied()).max().unwrap_or(0)
-    }
-
-    /// Says each warning once.
-    fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
-        for warning in warnings {
-            let kind: String = warning.chars().take(40).collect();
+    /// Says each kind of warning once.
+    fn warn(&mut self, warnings: impl IntoIterator<Item = (String, String)>) {
+        for (kind, warning) in warnings {
             if self.progress.step > self.steps_per_epoch / 2 && self.warned.insert(kind) {
                 self.observer.event(&Event::Warning(warning));
             }
@@ -416,7 +409,8 @@ impl<'a> Trainer<'a> {
         }
         self.log.write(self.progress.step, self.progress.epoch, &metrics)?;
         self.observer.event(&Event::Evaluated { epoch: self.progress.epoch, metrics });
-        self.warn(watch::features(&spread));
+        let features = watch::features(&spread);
+        self.warn(features.map(|warning| ("online/feature_std".to_owned(), warning)));
         Ok(())
     }
 

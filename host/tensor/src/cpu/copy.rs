@@ -94,7 +94,7 @@ pub fn assemble(shape: &[usize], dim: usize, parts: &[(usize, Array)]) -> Result
         }
         output.par_chunks_mut(CHUNK).enumerate().for_each(|(index, output)| {
             let (begin, end) = (index * CHUNK, index * CHUNK + output.len());
-            output.fill(<T as candle_core::WithDType>::from_f64(0.0));
+            output.fill(T::default());
             for outer in begin / slab..end.div_ceil(slab) {
                 for (start, len, source) in &sources {
                     let base = outer * slab + start;

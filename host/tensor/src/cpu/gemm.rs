@@ -166,13 +166,13 @@ fn native<T: Real>(
         assert_eq!(bias.len(), n, "a bias for each column");
         out.chunks_exact_mut(n.max(1)).take(m).for_each(|row| row.copy_from_slice(bias));
     }
-    let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     if k == 0 {
         if let Start::Zero = start {
             out[..m * n].fill(T::zero());
         }
         return;
     }
+    let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
     // SAFETY: `matmul_into` checked that each matrix lies inside its slice, `out` is exclusive,
     // and T is f32 or f64, both of which `gemm` supports.
     unsafe {

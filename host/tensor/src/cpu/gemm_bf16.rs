@@ -229,11 +229,11 @@ mod dot {
         assert!(is_available() && out.len() == m * n);
         let shared = Shared(out.as_mut_ptr());
         let shared = &shared;
-        for depth in (0..k.max(1)).step_by(DEPTH) {
+        for depth in (0..k).step_by(DEPTH) {
             let deep = DEPTH.min(k - depth);
             let pairs = deep.div_ceil(2);
-            let rows = (BLOCK / pairs.max(1) / ROWS * ROWS).clamp(2 * ROWS, 16 * ROWS);
-            let span = (SPAN / pairs.max(1) / GROUP * GROUP).clamp(GROUP, 16 * GROUP);
+            let rows = (BLOCK / pairs / ROWS * ROWS).clamp(2 * ROWS, 16 * ROWS);
+            let span = (SPAN / pairs / GROUP * GROUP).clamp(GROUP, 16 * GROUP);
             for column in (0..n).step_by(span) {
                 let wide = span.min(n - column);
                 let panel = pairs * COLUMNS;
@@ -248,9 +248,9 @@ mod dot {
                     let groups = wide.div_ceil(GROUP);
                     let tasks = m.div_ceil(rows) * groups;
                     if threads > 1 {
-                        packed.par_chunks_mut(panel.max(1)).enumerate().for_each(pack_b);
+                        packed.par_chunks_mut(panel).enumerate().for_each(pack_b);
                     } else {
-                        packed.chunks_mut(panel.max(1)).enumerate().for_each(pack_b);
+                        packed.chunks_mut(panel).enumerate().for_each(pack_b);
                     }
                     let panels: &[u32] = packed;
                     let task = |index: usize| {

@@ -28,7 +28,7 @@ pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, Start, matmul, matmul_into};
 pub use gemm_bf16::{Brief, matmul_bf16_into};
 pub use order::first_in_order;
-pub use parallel::{for_each_chunk2, for_each_row, for_each_row_mut, grain, vectorized};
+pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
 pub use pointwise::{map, map_twice, view, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
 pub use sparse::Sparse;

@@ -42,20 +42,6 @@ pub fn for_each_row<I: Sync, O: Send>(
     });
 }
 
-/// Calls `body(out, a, b)` for pieces of slices of one length.
-pub fn for_each_chunk2<A: Sync, B: Sync, O: Send>(
-    output: &mut [O],
-    a: &[A],
-    b: &[B],
-    body: impl Fn(&mut [O], &[A], &[B]) + Sync,
-) {
-    let chunk = grain(1);
-    output
-        .par_chunks_mut(chunk)
-        .zip(a.par_chunks(chunk).zip(b.par_chunks(chunk)))
-        .for_each(|(output, (a, b))| body(output, a, b));
-}
-
 /// Runs a loop compiled for the widest vectors that the processor has (AVX2, AVX-512, NEON). What
 /// it calls must be inlined to profit: closures and `#[inline(always)]` functions are.
 #[inline(always)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fused;
-use crate::cpu::{self, Elements, vectorized};
+use crate::cpu;
 use crate::{Error, Parameter, Result};
 
 /// Teachers that follow their students:
@@ -24,20 +24,14 @@ pub struct Averages {
 pub fn ema(teacher: &Parameter, student: &Parameter, momentum: f64) -> Result<()> {
     check(teacher, student)?;
     let (old, new) = (teacher.value(), student.value());
-    let moved = if fused::takes(&old) && new.device().is_cpu() {
-        let student = Elements::of(&new.to_dtype(old.dtype())?)?;
-        let mut moved = cpu::unwritten::<f32>(old.elem_count());
-        Elements::of(&old)?.read(|old: &[f32]| {
-            student.read(|student: &[f32]| {
-                cpu::for_each_chunk2(&mut moved, old, student, |moved, old, student| {
-                    vectorized(
-                        #[inline(always)]
-                        || average(moved, old, student, momentum),
-                    );
-                });
-            })
-        })??;
-        cpu::from_vec(moved, old.shape())?
+    let value = if fused::takes(&old) && new.device().is_cpu() {
+        let (keep, add) = (momentum as f32, (1.0 - momentum) as f32);
+        cpu::zip_map::<f32>(
+            &old,
+            &new.to_dtype(old.dtype())?,
+            #[inline(always)]
+            |old, student| moved(old, student, keep, add),
+        )?
     } else {
         let dtype = fused::working_type(old.dtype());
         let (old, new) = (old.to_dtype(dtype)?, new.to_device(old.device())?.to_dtype(dtype)?);
@@ -45,7 +39,7 @@ pub fn ema(teacher: &Parameter, student: &Parameter, momentum: f64) -> Result<()
         let average = ((&old * momentum)? + (new * (1.0 - momentum))?)?;
         same.where_cond(&old, &average)?
     };
-    teacher.set(&moved)
+    teacher.set(&value)
 }
 
 /// Whether a teacher can follow a student.
@@ -61,11 +55,16 @@ pub(super) fn check(teacher: &Parameter, student: &Parameter) -> Result<()> {
     ))
 }
 
+#[inline(always)]
+fn moved(old: f32, student: f32, keep: f32, add: f32) -> f32 {
+    if old == student { old } else { keep * old + add * student }
+}
+
 /// One piece of a teacher, moved.
 #[inline(always)]
-pub(super) fn average(moved: &mut [f32], old: &[f32], student: &[f32], momentum: f64) {
+pub(super) fn average(new: &mut [f32], old: &[f32], student: &[f32], momentum: f64) {
     let (keep, add) = (momentum as f32, (1.0 - momentum) as f32);
-    for ((moved, old), student) in moved.iter_mut().zip(old).zip(student) {
-        *moved = if old == student { *old } else { keep * old + add * student };
+    for ((new, old), student) in new.iter_mut().zip(old).zip(student) {
+        *new = moved(*old, *student, keep, add);
     }
 }

@@ -1,6 +1,6 @@
 //! Running quantities per parameter, and their way into and out of a checkpoint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 
 use rayon::prelude::*;
 
@@ -119,16 +119,21 @@ impl<const N: usize> State<N> {
         for group in groups {
             for pair in group.with_gradients(step.gradients) {
                 let (parameter, gradient) = pair?;
-                let entry = match self.entries.remove(&parameter.id()) {
-                    Some(entry) => entry,
-                    None => Entry::zeros(&parameter.value())?,
-                };
-                work.push((group, parameter, gradient, entry));
+                work.push((group, parameter, gradient));
             }
         }
+        for (_, parameter, _) in &work {
+            if let hash_map::Entry::Vacant(slot) = self.entries.entry(parameter.id()) {
+                slot.insert(Entry::zeros(&parameter.value())?);
+            }
+        }
+        let work: Vec<_> = work
+            .into_iter()
+            .map(|work| (work, self.entries.remove(&work.1.id()).expect("it was made above")))
+            .collect();
         let done: Vec<_> = work
             .into_par_iter()
-            .map(|(group, parameter, gradient, mut entry)| {
+            .map(|((group, parameter, gradient), mut entry)| {
                 entry.step += 1;
                 let id = parameter.id();
                 let teacher = teachers.get(&id);
@@ -141,8 +146,10 @@ impl<const N: usize> State<N> {
                 let outcome = update(group, &job, &mut entry).and_then(|moved| {
                     parameter.set(&moved.value)?;
                     match (teacher, &moved.teacher) {
-                        (Some(teacher), Some(value)) => teacher.set(value).map(|()| true),
-                        _ => Ok(false),
+                        (Some(teacher), Some(value)) => {
+                            teacher.set(value).map(|()| Some(teacher.id()))
+                        }
+                        _ => Ok(None),
                     }
                 });
                 (id, entry, outcome)
@@ -152,14 +159,13 @@ impl<const N: usize> State<N> {
         for (id, entry, result) in done {
             self.entries.insert(id, entry);
             match result {
-                Ok(true) => drop(followed.insert(id)),
-                Ok(false) => {}
+                Ok(teacher) => followed.extend(teacher),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         outcome?;
-        let left =
-            averages.pairs.par_iter().filter(|(_, student)| !followed.contains(&student.id()));
+        let mut left =
+            averages.pairs.iter().filter(|(teacher, _)| !followed.contains(&teacher.id()));
         left.try_for_each(|(teacher, student)| ema(teacher, student, averages.momentum))
     }
 

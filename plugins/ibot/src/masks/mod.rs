@@ -101,10 +101,9 @@ impl Masks {
     /// Share of the images of which nothing is hidden.
     pub fn empty(&self) -> f64 {
         let images = self.hidden.chunks(self.patches.max(1));
-        let (images, empty) = images.fold((0, 0), |(images, empty), image| {
-            (images + 1, empty + usize::from(image.iter().all(|hidden| *hidden == 0)))
-        });
-        f64::from(empty as u32) / f64::from(images.max(1) as u32)
+        let count = images.len().max(1);
+        let empty = images.filter(|image| image.iter().all(|hidden| *hidden == 0)).count();
+        empty as f64 / count as f64
     }
 
     /// (images, patches), u8.

@@ -157,11 +157,17 @@ pub fn run_folder(path: &Path) -> Option<RunFolder> {
     (path.is_dir() && run.config().is_file()).then_some(run)
 }
 
-/// Computes on as many threads as the configuration says.
-pub fn use_threads(resolved: &Resolved) {
-    let threads = resolved.config.train.threads;
-    if threads > 0 {
-        // It can be set once; a second configuration in one process keeps the first one's number.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+/// Computes on so many threads, or on one for each core for 0; the calling thread is one of them.
+///
+/// A caller outside of the pool would sleep and wake twice for each loop that the pool runs. A pool of
+/// one thread keeps it apart, so that another thread's loop never waits for the caller.
+pub fn use_threads(threads: usize) {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if threads > 0 { threads } else { cores() };
+    let mut pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    if threads > 1 {
+        pool = pool.use_current_thread();
     }
+    // It can be set once; a second configuration in one process keeps the first one's number.
+    let _ = pool.build_global();
 }

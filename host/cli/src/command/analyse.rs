@@ -120,7 +120,7 @@ impl Analyse {
         let Some(run) = run_folder(path) else { bail!("is no run's folder") };
         let plugins = session.plugins(Some(path))?;
         let resolved = session.resolve(path, &self.sets.sets, &plugins)?;
-        use_threads(&resolved);
+        use_threads(resolved.config.train.threads);
         let reports = reports(session, &run, &resolved, &plugins, self.images, observer)?;
         if reports.is_empty() {
             bail!("has no auxiliary head: it was trained with hssl.supervision = \"none\"");

@@ -94,7 +94,7 @@ impl Bench {
     fn configuration(&self, session: &Session, config: &Path) -> Result<()> {
         let plugins = session.plugins(Some(config))?;
         let resolved = session.resolve(config, &self.sets.sets, &plugins)?;
-        use_threads(&resolved);
+        use_threads(resolved.config.train.threads);
         let roots = session.roots(Some(&resolved));
         let plan = Plan { steps: self.steps, warmup: self.warmup, profile: self.profile };
         if self.loading {
@@ -118,6 +118,7 @@ impl Bench {
                 file.display()
             );
         }
+        use_threads(0);
         let device = device::select("auto")?;
         let mut times = Vec::new();
         for case in cases {

@@ -56,7 +56,7 @@ impl Embed {
     pub fn run(self, session: &Session) -> Result<ExitCode> {
         let plugins = session.plugins(Some(&self.config))?;
         let resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
-        use_threads(&resolved);
+        use_threads(resolved.config.train.threads);
         let config = &resolved.config;
         let weights = self.weights.or_else(|| weights_of(&run_folder(&self.config)?));
         let Some(weights) = weights else {

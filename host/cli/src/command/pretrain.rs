@@ -71,7 +71,7 @@ impl Pretrain {
             }
             resolved = session.resolve(folder.path(), &self.sets.sets, &plugins)?;
         }
-        use_threads(&resolved);
+        use_threads(resolved.config.train.threads);
         let job = Job {
             config: &resolved.config,
             text: &resolved.to_toml()?,

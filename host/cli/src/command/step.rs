@@ -47,7 +47,7 @@ impl Step {
     pub fn run(self, session: &Session) -> Result<ExitCode> {
         let plugins = session.plugins(Some(&self.config))?;
         let resolved = session.resolve(&self.config, &self.sets.sets, &plugins)?;
-        use_threads(&resolved);
+        use_threads(resolved.config.train.threads);
         let config = &resolved.config;
         let device = device::select(&config.train.device)?;
         let given = match &self.load {

@@ -40,6 +40,18 @@ impl<'a, T> Matrix<'a, T> {
         Self { data, row: strides[0], column: strides[1] }
     }
 
+    /// The same, where it is known that T is U.
+    ///
+    /// # Panics
+    /// The types differ in size.
+    pub fn cast<U: bytemuck::Pod>(self) -> Matrix<'a, U>
+    where
+        T: bytemuck::Pod,
+    {
+        assert_eq!(size_of::<T>(), size_of::<U>(), "elements of another type");
+        Matrix { data: bytemuck::cast_slice(self.data), row: self.row, column: self.column }
+    }
+
     pub(super) fn covers(&self, rows: usize, columns: usize) -> bool {
         rows == 0
             || columns == 0

@@ -2,17 +2,17 @@
 //!
 //! Columns of `b` are packed into panels two registers wide. A tile of sums, as many rows as fit the
 //! register file, stays in registers for the depth of a pass; the elements of `a` are broadcast from
-//! where they lie if its rows are contiguous, else from a packed copy. Every element of the product is
+//! where they lie if its rows or its columns are contiguous, else from a packed copy. What a tile reads
+//! and writes for the first time is asked for while sums are made: most matrices of a step come from
+//! memory, not from a cache. Every element of the product is
 //! summed by one task in order of depth: the result does not depend on the number of threads.
 
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
-
+use super::panels::{AHEAD, Panels, Shared, Side, divide, fetch, fetch_line, fetch_to_write, pack};
 use super::{Matrix, Start};
+use pulp::{Simd, WithSimd};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
 const ROWS: usize = 12;
@@ -20,50 +20,10 @@ const ROWS: usize = 12;
 const WIDE: usize = 2;
 /// Depth of one pass: a panel and a block of rows share the second-level cache.
 const DEPTH: usize = 768;
-/// Rows of one task.
-const BLOCK: usize = 8 * ROWS;
-/// Fewest panels of one task where rows alone do not feed the threads.
-const GROUP: usize = 4;
-
-thread_local! {
-    /// Memory for packed panels, kept between products: fresh pages cost more than packing.
-    static PANELS: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
-}
-
-/// One of this thread's two buffers, lent until it is dropped; a product that a waiting thread runs in
-/// between finds none and makes its own.
-///
-/// A guard and not a function that takes a closure: what a closure computes is compiled without the
-/// registers that [`pulp`] chose, unless it is inlined all the way.
-struct Panel {
-    which: usize,
-    len: usize,
-    buffer: Vec<f32>,
-}
-
-impl Panel {
-    fn lend(which: usize, len: usize) -> Self {
-        let mut buffers = PANELS.take();
-        let mut buffer = std::mem::take(&mut buffers[which]);
-        PANELS.set(buffers);
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        Self { which, len, buffer }
-    }
-
-    fn slots(&mut self) -> &mut [f32] {
-        &mut self.buffer[..self.len]
-    }
-}
-
-impl Drop for Panel {
-    fn drop(&mut self) {
-        let mut buffers = PANELS.take();
-        buffers[self.which] = std::mem::take(&mut self.buffer);
-        PANELS.set(buffers);
-    }
-}
+/// Steps of depth that a cache line of a row holds.
+const RUN: usize = 16;
+/// Depth from which columns of `a` are read where they lie: what is asked for ahead then comes in time.
+const DEEP_ENOUGH: usize = 256;
 
 /// Lanes of a register of the instructions that [`pulp`] chooses.
 fn lanes() -> usize {
@@ -83,11 +43,6 @@ fn lanes() -> usize {
 pub(super) fn pays((m, k, n): (usize, usize, usize)) -> bool {
     m >= 4 && n >= 8 && k >= 4 && lanes() >= 8
 }
-
-/// A pointer that tasks share to write disjoint rectangles.
-struct Shared(*mut f32);
-// SAFETY: the tasks of `multiply` write rectangles that do not overlap.
-unsafe impl Sync for Shared {}
 
 /// `out` (row-major m x n) = start + a (m x k) b (k x n). Writes every element.
 ///
@@ -121,41 +76,25 @@ pub(super) unsafe fn multiply(
         let depth = pass * k / passes..(pass + 1) * k / passes;
         let panel = depth.len() * width;
         let panels = n.div_ceil(width);
-        let mut packed = Panel::lend(0, panels * panel);
-        let packed = packed.slots();
-        let pack = |(index, panel): (usize, &mut [f32])| {
+        let mut packed = Panels::lend(Side::Columns, panels * panel);
+        let packed = packed.floats();
+        pack(packed, panel, threads, |index, panel| {
             let first = index * width;
             pack_columns(panel, b, depth.clone(), first..n.min(first + width), width);
-        };
-        if threads > 1 {
-            packed.par_chunks_mut(panel).enumerate().for_each(pack);
-        } else {
-            packed.chunks_mut(panel).enumerate().for_each(pack);
-        }
-        // Each task that shares a block of rows packs it again: no more of them than feed the threads.
-        let sharing = if threads > 1 { (4 * threads).div_ceil(m.div_ceil(BLOCK)) } else { 1 };
-        let group = panels.div_ceil(sharing).max(GROUP);
-        let groups = panels.div_ceil(group);
-        let task = |index: usize| {
-            let (row, first) = (index / groups * BLOCK, index % groups * group);
+        });
+        divide((m, panels), (ROWS, !lies_ready(a, depth.len())), threads, |rows, panels| {
             pulp::Arch::new().dispatch(Block {
                 out: &shared,
                 stride: n,
                 a,
                 packed,
-                rows: row..m.min(row + BLOCK),
-                panels: first..panels.min(first + group),
+                rows,
+                panels,
                 depth: depth.clone(),
                 bias: bias.as_deref().filter(|_| pass == 0),
                 add: pass > 0 || matches!(start, Start::Out),
             });
-        };
-        let tasks = m.div_ceil(BLOCK) * groups;
-        if threads > 1 && tasks > 1 {
-            (0..tasks).into_par_iter().for_each(task);
-        } else {
-            (0..tasks).for_each(task);
-        }
+        });
     }
 }
 
@@ -190,26 +129,48 @@ fn pack_columns(
     if b.column == 1 {
         for (slots, p) in panel.chunks_exact_mut(width).zip(depth) {
             let line = &b.data[p * b.row + columns.start..][..columns.len()];
+            fetch_line(line.as_ptr().wrapping_add(AHEAD * b.row), columns.len());
             copy_short(&mut slots[..columns.len()], line);
         }
         return;
     }
-    // In runs whose lines of the panel stay in the first-level cache.
-    const RUN: usize = 64;
-    for (run, slots) in panel.chunks_mut(RUN * width).enumerate() {
-        let first = depth.start + run * RUN;
-        for (lane, column) in columns.clone().enumerate() {
-            let start = column * b.column + first * b.row;
-            for (index, slot) in slots[lane..].iter_mut().step_by(width).enumerate() {
-                *slot = b.data[start + index * b.row];
+    let count = depth.len();
+    let start = columns.start * b.column + depth.start * b.row;
+    // Squares that were turned in registers: so many lanes by so much depth.
+    let (mut lanes, mut deep) = (0, 0);
+    #[cfg(target_arch = "x86_64")]
+    if b.row == 1 && is_x86_feature_detected!("avx") {
+        use super::turn::{SIDE, copy_turned};
+        (lanes, deep) = (columns.len() / SIDE * SIDE, count / SIDE * SIDE);
+        if lanes > 0 && deep > 0 {
+            let last = start + (lanes - 1) * b.column + deep - 1;
+            assert!(last < b.data.len() && (deep - 1) * width + lanes <= panel.len());
+        }
+        for p in (0..deep).step_by(SIDE) {
+            for lane in (0..lanes).step_by(SIDE) {
+                // SAFETY: AVX is there; the last elements of the last square are inside, as asserted.
+                unsafe {
+                    let from = b.data.as_ptr().add(start + lane * b.column + p);
+                    copy_turned(panel.as_mut_ptr().add(p * width + lane), width, from, b.column);
+                }
             }
+        }
+    }
+    for lane in 0..columns.len() {
+        for p in (if lane < lanes { deep } else { 0 })..count {
+            panel[p * width + lane] = b.data[start + lane * b.column + p * b.row];
         }
     }
 }
 
+/// Whether the elements of `a` are broadcast from where they lie.
+fn lies_ready(a: Matrix<'_, f32>, deep: usize) -> bool {
+    a.column == 1 || (a.row == 1 && deep >= DEEP_ENOUGH)
+}
+
 /// The part of a pass that one task computes: some rows by some panels.
 struct Block<'a> {
-    out: &'a Shared,
+    out: &'a Shared<f32>,
     /// Distance between rows of `out`, which is its number of columns.
     stride: usize,
     a: Matrix<'a, f32>,
@@ -229,6 +190,21 @@ struct Rows<'a> {
     data: &'a [f32],
     starts: [usize; ROWS],
     step: usize,
+    soon: Soon,
+}
+
+/// What is asked for while a tile is summed.
+#[derive(Clone, Copy)]
+enum Soon {
+    Nothing,
+    /// The rows so far behind these: those of the next tile.
+    Rows(usize),
+    /// These rows, [`Soon::DEEP`] elements on.
+    Depth,
+}
+
+impl Soon {
+    const DEEP: usize = 24;
 }
 
 impl WithSimd for Block<'_> {
@@ -238,28 +214,31 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let most = if S::F32_LANES >= 16 { ROWS } else { ROWS / 2 };
         let (first, deep) = (self.rows.start, self.depth.len());
-        if self.a.column == 1 {
+        let Matrix { data, row: of_row, column: of_column } = self.a;
+        if lies_ready(self.a, deep) {
+            let soon = if of_column == 1 { Soon::Rows(most * of_row) } else { Soon::Depth };
             self.tiles(
                 simd,
                 most,
                 #[inline(always)]
                 |row, height| {
                     let start = |index: usize| {
-                        (row + index.min(height - 1)) * self.a.row + self.depth.start
+                        (row + index.min(height - 1)) * of_row + self.depth.start * of_column
                     };
-                    Rows { data: self.a.data, starts: std::array::from_fn(start), step: 1 }
+                    Rows { data, starts: std::array::from_fn(start), step: of_column, soon }
                 },
             );
             return;
         }
         let tiles = self.rows.len().div_ceil(most);
-        let mut block = Panel::lend(1, tiles * most * deep);
-        let block = block.slots();
+        let mut block = Panels::lend(Side::Rows, tiles * most * deep);
+        let block = block.floats();
         for (index, p) in self.depth.clone().enumerate() {
             let start = first * self.a.row + p * self.a.column;
             if self.a.row == 1 {
                 // Row by row of what lies in memory: tile by tile would come back to each line of it.
                 let line = &self.a.data[start..start + self.rows.len()];
+                fetch_line(line.as_ptr().wrapping_add(AHEAD * self.a.column), line.len());
                 for (tile, values) in line.chunks(most).enumerate() {
                     copy_short(&mut block[(tile * deep + index) * most..][..values.len()], values);
                 }
@@ -277,7 +256,12 @@ impl WithSimd for Block<'_> {
             #[inline(always)]
             |row, _| {
                 let start = |index: usize| (row - first) * deep + index.min(most - 1);
-                Rows { data: block, starts: std::array::from_fn(start), step: most }
+                Rows {
+                    data: block,
+                    starts: std::array::from_fn(start),
+                    step: most,
+                    soon: Soon::Nothing,
+                }
             },
         );
     }
@@ -299,7 +283,10 @@ impl Block<'_> {
             }
             for row in self.rows.clone().step_by(most) {
                 let height = most.min(self.rows.end - row);
-                let rows = rows(row, height);
+                let mut rows = rows(row, height);
+                if index > self.panels.start && matches!(rows.soon, Soon::Rows(_)) {
+                    rows.soon = Soon::Nothing;
+                }
                 let place = (row * self.stride + column, height, columns);
                 macro_rules! heights {
                     ($($height:literal)*) => {
@@ -336,16 +323,31 @@ impl Block<'_> {
         let deep = right.len() / WIDE;
         let last = (deep - 1) * rows.step;
         assert!(rows.starts.iter().all(|start| start + last < rows.data.len()));
+        for row in 0..height {
+            let line = self.out.0.wrapping_add(place + row * self.stride);
+            (0..W).for_each(|index| fetch_to_write(line.wrapping_add(index * S::F32_LANES)));
+        }
         let start: [S::f32s; W] = std::array::from_fn(|index| start[index]);
         let mut sums = [start; H];
-        for (p, right) in right.chunks_exact(WIDE).enumerate() {
-            let right: [S::f32s; W] = std::array::from_fn(|index| right[index]);
-            for (sums, start) in sums.iter_mut().zip(&rows.starts) {
-                // SAFETY: p is below the depth, up to which the assertion above checked each row.
-                let left = unsafe { *rows.data.get_unchecked(start + p * rows.step) };
-                let left = simd.splat_f32s(left);
-                for (sum, right) in sums.iter_mut().zip(&right) {
-                    *sum = simd.mul_add_e_f32s(left, *right, *sum);
+        let soon = |index: usize, p: usize| fetch(rows.data.as_ptr().wrapping_add(index + p));
+        for (run, right) in right.chunks(RUN * WIDE).enumerate() {
+            if let Soon::Rows(next) = rows.soon {
+                rows.starts.iter().for_each(|start| soon(start + next, run * RUN));
+            }
+            for (p, right) in right.chunks_exact(WIDE).enumerate() {
+                let p = run * RUN + p;
+                if let Soon::Depth = rows.soon {
+                    soon(rows.starts[0], (p + Soon::DEEP) * rows.step);
+                    soon(rows.starts[H - 1], (p + Soon::DEEP) * rows.step);
+                }
+                let right: [S::f32s; W] = std::array::from_fn(|index| right[index]);
+                for (sums, start) in sums.iter_mut().zip(&rows.starts) {
+                    // SAFETY: p is below the depth, up to which the assertion above checked each row.
+                    let left = unsafe { *rows.data.get_unchecked(start + p * rows.step) };
+                    let left = simd.splat_f32s(left);
+                    for (sum, right) in sums.iter_mut().zip(&right) {
+                        *sum = simd.mul_add_e_f32s(left, *right, *sum);
+                    }
                 }
             }
         }

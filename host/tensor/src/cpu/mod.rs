@@ -10,12 +10,15 @@ mod gemm_bf16;
 mod gemm_f32;
 pub mod math;
 mod order;
+mod panels;
 mod parallel;
 mod pointwise;
 mod reduce;
 pub mod row;
 pub mod select;
 mod sparse;
+#[cfg(target_arch = "x86_64")]
+mod turn;
 mod vector;
 
 pub use buffer::unwritten;

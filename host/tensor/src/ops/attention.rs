@@ -59,7 +59,7 @@ pub fn attention(
     let native = cpu::is_native(&array_q) && scores.iter().all(|size| *size > 0);
     let native = native && array_q.elem_count() > 0 && array_v.elem_count() > 0;
     let problem = if native {
-        // f32 operands are rounded to bf16 as the kernels read them.
+        // f32 operands are rounded to bf16 as the kernels read them; f16 is widened before.
         let (left, right) = promote(&array_q, &array_k)?;
         let (left, value) = promote(&left, &array_v)?;
         Problem::new(left, right, value, array_b, scores, scale)?
@@ -73,13 +73,17 @@ pub fn attention(
         dtype => dtype,
     };
     if native {
-        let (output, log_sum, weights) = kernel::forward(&problem, type_y, return_weights)?;
-        let mut outputs = vec![output];
+        let (problem, to) = match type_y {
+            DType::F16 => (problem.widened()?, DType::F32),
+            _ => (problem, type_y),
+        };
+        let (output, log_sum, weights) = kernel::forward(&problem, to, return_weights)?;
+        let mut outputs = vec![output.to_dtype(type_y)?];
         if let Some(weights) = weights {
             outputs.push(if autocast { weights } else { weights.to_dtype(type_y)? });
         }
         return Ok(tape::record_many("Attention", &inputs, outputs, move |grads| {
-            finish(kernel::backward(&problem, &log_sum, grads, type_y, needs)?)
+            finish(kernel::backward(&problem, &log_sum, grads, to, needs)?)
         }));
     }
     let (output, weights) = portable(&problem)?;
@@ -130,6 +134,10 @@ impl Problem {
             None => None,
         };
         Ok(Self { q, k, v, bias, bias_per_sample, scale })
+    }
+
+    fn widened(self) -> Result<Self> {
+        Ok(Self { q: wide(&self.q)?, k: wide(&self.k)?, v: wide(&self.v)?, ..self })
     }
 }
 

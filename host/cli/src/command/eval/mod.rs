@@ -131,7 +131,7 @@ impl Eval {
         let plugins = session.plugins(Some(target.locked_by()))?;
         let resolved = target.resolve(self.suite.as_deref(), &self.sets.sets, &plugins, session)?;
         let evaluations = self.evaluations(&resolved, &plugins)?;
-        use_threads(&resolved);
+        use_threads(resolved.config.train.threads);
         let mut results = Results::open(target.results(self.out.as_deref()))?;
         let mut wanted = Vec::new();
         for (name, component) in &evaluations {

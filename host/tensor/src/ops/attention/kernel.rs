@@ -7,12 +7,12 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::Problem;
 use crate::cpu::row::{largest, sums};
-use crate::cpu::{self, Acc, Matrix, Real, Start};
+use crate::cpu::{self, Acc, Brief, Matrix, Real, Start};
 use crate::{Array, DType, Error, Result};
 
 /// At least this many tasks, where there are as many queries.
@@ -34,11 +34,8 @@ macro_rules! with_types {
             (DType::F32, DType::F32) => run!(f32, f32),
             (DType::F32, DType::BF16) => run!(f32, bf16),
             (DType::BF16, DType::BF16) => run!(bf16, bf16),
-            (DType::F16, DType::F16) => run!(f16, f16),
             (DType::F64, DType::F64) => run!(f64, f64),
-            (found, _) => {
-                Err(Error::Type { op: "Attention", found, expected: "f32, f64, bf16 or f16" })
-            }
+            (found, _) => Err(Error::Type { op: "Attention", found, expected: "f32, f64 or bf16" }),
         }
     }};
 }
@@ -46,48 +43,44 @@ macro_rules! with_types {
 mod backward;
 pub(super) use backward::backward;
 
-/// The type in which a tile is computed, and its product.
-trait Tile: Real<Acc = Self> + Acc {
-    /// out = a b, or out += a b with `keep`; operands are rounded to bf16 if `brief`.
-    fn multiply(
-        out: &mut [Self],
-        a: Matrix<'_, Self>,
-        b: Matrix<'_, Self>,
-        sizes: (usize, usize, usize),
-        keep: bool,
-        brief: bool,
-    );
-}
+/// The type in which a tile is computed.
+trait Tile: Real<Acc = Self> + Acc {}
+impl Tile for f32 {}
+impl Tile for f64 {}
 
-impl Tile for f32 {
-    fn multiply(
-        out: &mut [Self],
-        a: Matrix<'_, Self>,
-        b: Matrix<'_, Self>,
+/// out = a b, or out += a b with `keep`; operands are rounded to bf16 if `brief`, else they are of the
+/// type of `out`.
+fn multiply<A: Real, B: Real, O: Tile>(
+    out: &mut [O],
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    sizes: (usize, usize, usize),
+    keep: bool,
+    brief: bool,
+) {
+    fn brief_by<A: Real + Brief, B: Real, O: Tile>(
+        out: &mut [O],
+        a: Matrix<'_, A>,
+        b: Matrix<'_, B>,
         sizes: (usize, usize, usize),
-        keep: bool,
-        brief: bool,
+        start: Start<'_, f32>,
     ) {
-        let start = if keep { Start::Out } else { Start::Zero };
-        if brief {
-            cpu::matmul_bf16_into(out, a, b, sizes, start, 1);
+        let out: &mut [f32] = bytemuck::cast_slice_mut(out);
+        if B::DTYPE == DType::BF16 {
+            cpu::matmul_bf16_into(out, a, b.cast::<bf16>(), sizes, start, 1);
         } else {
-            cpu::matmul_into(out, a, b, sizes, start, 1);
+            cpu::matmul_bf16_into(out, a, b.cast::<f32>(), sizes, start, 1);
         }
     }
-}
-
-impl Tile for f64 {
-    fn multiply(
-        out: &mut [Self],
-        a: Matrix<'_, Self>,
-        b: Matrix<'_, Self>,
-        sizes: (usize, usize, usize),
-        keep: bool,
-        _brief: bool,
-    ) {
-        let start = if keep { Start::Out } else { Start::Zero };
-        cpu::matmul_into(out, a, b, sizes, start, 1);
+    fn start<T>(keep: bool) -> Start<'static, T> {
+        if keep { Start::Out } else { Start::Zero }
+    }
+    if !brief {
+        cpu::matmul_into::<O>(out, a.cast(), b.cast(), sizes, start(keep), 1);
+    } else if A::DTYPE == DType::BF16 {
+        brief_by::<bf16, B, O>(out, a.cast(), b, sizes, start(keep));
+    } else {
+        brief_by::<f32, B, O>(out, a.cast(), b, sizes, start(keep));
     }
 }
 
@@ -132,41 +125,10 @@ impl<'a, T: Real> Heads<'a, T> {
         (&self.data[sample * of_sample + head * of_head + row * of_row..], step)
     }
 
-    /// Rows of one head, widened: as they lie where that is their type, else in `out`. Operands that are
-    /// rounded once more, as `brief` says, are copied as well: what lies between them would be rounded, too.
-    fn matrix<'b>(
-        &self,
-        pair: (usize, usize),
-        rows: Range<usize>,
-        columns: usize,
-        brief: bool,
-        out: &'b mut Vec<T::Acc>,
-    ) -> Matrix<'b, T::Acc>
-    where
-        'a: 'b,
-    {
-        if matches!(T::DTYPE, DType::F32 | DType::F64) && self.strides[3] == 1 && !brief {
-            let (data, _) = self.row(pair, rows.start);
-            let data = bytemuck::cast_slice::<T, T::Acc>(data);
-            return Matrix { data, row: self.strides[2], column: 1 };
-        }
-        out.resize(rows.len() * columns, T::Acc::ZERO);
-        cpu::vectorized(
-            #[inline(always)]
-            || {
-                for (row, out) in rows.zip(out.chunks_exact_mut(columns)) {
-                    let (from, step) = self.row(pair, row);
-                    if step == 1 {
-                        out.iter_mut().zip(from).for_each(|(out, x)| *out = x.acc());
-                    } else {
-                        for (index, out) in out.iter_mut().enumerate() {
-                            *out = from[index * step].acc();
-                        }
-                    }
-                }
-            },
-        );
-        Matrix::rows(out, columns)
+    /// One head, from one of its rows on.
+    fn matrix(&self, pair: (usize, usize), first: usize) -> Matrix<'a, T> {
+        let (data, column) = self.row(pair, first);
+        Matrix { data, row: self.strides[2], column }
     }
 }
 
@@ -288,12 +250,8 @@ struct Queries<'a, O, A> {
 
 /// What a worker needs in between.
 struct Buffers<A> {
-    q: Vec<A>,
-    k: Vec<A>,
-    v: Vec<A>,
     scores: Vec<A>,
     output: Vec<A>,
-    grad: Vec<A>,
     grad_scores: Vec<A>,
     grad_k: Vec<A>,
     grad_v: Vec<A>,
@@ -302,17 +260,7 @@ struct Buffers<A> {
 impl<A> Default for Buffers<A> {
     fn default() -> Self {
         let new = Vec::new;
-        Self {
-            q: new(),
-            k: new(),
-            v: new(),
-            scores: new(),
-            output: new(),
-            grad: new(),
-            grad_scores: new(),
-            grad_k: new(),
-            grad_v: new(),
-        }
+        Self { scores: new(), output: new(), grad_scores: new(), grad_k: new(), grad_v: new() }
     }
 }
 
@@ -328,18 +276,17 @@ fn attend<T: Real, O: Real<Acc = T::Acc>>(
     T::Acc: Tile,
 {
     let Sizes { heads, keys, depth, value, .. } = sizes;
-    let Buffers { q: tile_q, k: tile_k, v: tile_v, scores, output: out, .. } = buffers;
+    let Buffers { scores, output: out, .. } = buffers;
     for head in 0..heads {
         let pair = (task.sample, head);
-        let k = k.matrix(pair, 0..keys, depth, brief, tile_k);
-        let v = v.matrix(pair, 0..keys, value, brief, tile_v);
+        let (k, v) = (k.matrix(pair, 0), v.matrix(pair, 0));
         for first in task.rows.clone().step_by(sizes.rows_per_tile()) {
             let rows = first..(first + sizes.rows_per_tile()).min(task.rows.end);
             let count = rows.len();
-            let q = q.matrix(pair, rows.clone(), depth, brief, tile_q);
+            let q = q.matrix(pair, rows.start);
             scores.resize(count * keys, T::Acc::ZERO);
             out.resize(count * value, T::Acc::ZERO);
-            Tile::multiply(scores, q, k.turned(), (count, depth, keys), false, brief);
+            multiply(scores, q, k.turned(), (count, depth, keys), false, brief);
             cpu::vectorized(
                 #[inline(always)]
                 || {
@@ -355,7 +302,7 @@ fn attend<T: Real, O: Real<Acc = T::Acc>>(
                 },
             );
             let weights = Matrix::rows(scores, keys);
-            Tile::multiply(out, weights, v, (count, keys, value), false, brief);
+            multiply(out, weights, v, (count, keys, value), false, brief);
             for (row, out) in rows.zip(out.chunks_exact(value)) {
                 let line = (row - task.rows.start) * heads + head;
                 let slots = &mut task.output[line * value..(line + 1) * value];

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use candle_core::WithDType;
-use half::{bf16, f16};
+use half::bf16;
 use rayon::prelude::*;
 
-use super::{Buffers, Heads, Sizes, TASKS, Tile, scale_and_bias, take, with_operands};
+use super::{Buffers, Heads, Sizes, TASKS, Tile, multiply, scale_and_bias, take, with_operands};
 use crate::cpu::row::sums2;
 use crate::cpu::{self, Acc, Elements, Matrix, Real};
 use crate::ops::attention::{Needs, Problem};
@@ -163,31 +163,19 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
 {
     let Given { operands: [q, k, v], sizes, scale, brief, needs, .. } = *given;
     let Sizes { heads, queries, keys, depth, value, .. } = sizes;
-    let Buffers {
-        q: tile_q,
-        k: tile_k,
-        v: tile_v,
-        scores,
-        output,
-        grad: tile_grad,
-        grad_scores,
-        grad_k,
-        grad_v,
-    } = buffers;
+    let Buffers { scores, output, grad_scores, grad_k, grad_v } = buffers;
     let scores_needed = needs.q || needs.k || needs.bias;
     for (index, pair) in task.pairs.clone().enumerate() {
         let pair = (pair / heads, pair % heads);
-        let k = k.matrix(pair, 0..keys, depth, brief, tile_k);
-        let v = v.matrix(pair, 0..keys, value, brief, tile_v);
+        let (k, v) = (k.matrix(pair, 0), v.matrix(pair, 0));
         grad_k.resize(keys * depth, T::Acc::ZERO);
         grad_v.resize(keys * value, T::Acc::ZERO);
         for first in (0..queries).step_by(sizes.rows_per_tile()) {
             let rows = first..(first + sizes.rows_per_tile()).min(queries);
             let count = rows.len();
-            let q = q.matrix(pair, rows.clone(), depth, brief, tile_q);
-            let grad = given.grad.matrix(pair, rows.clone(), value, brief, tile_grad);
+            let (q, grad) = (q.matrix(pair, rows.start), given.grad.matrix(pair, rows.start));
             scores.resize(count * keys, T::Acc::ZERO);
-            Tile::multiply(scores, q, k.turned(), (count, depth, keys), false, brief);
+            multiply(scores, q, k.turned(), (count, depth, keys), false, brief);
             cpu::vectorized(
                 #[inline(always)]
                 || {
@@ -200,13 +188,13 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
             );
             if needs.v {
                 let weights = Matrix::transposed(scores, keys);
-                Tile::multiply(grad_v, weights, grad, (keys, count, value), first > 0, brief);
+                multiply(grad_v, weights, grad, (keys, count, value), first > 0, brief);
             }
             if !scores_needed {
                 continue;
             }
             grad_scores.resize(count * keys, T::Acc::ZERO);
-            Tile::multiply(grad_scores, grad, v.turned(), (count, value, keys), false, brief);
+            multiply(grad_scores, grad, v.turned(), (count, value, keys), false, brief);
             cpu::vectorized(
                 #[inline(always)]
                 || {
@@ -238,13 +226,13 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
             if needs.q {
                 output.resize(count * depth, T::Acc::ZERO);
                 let left = Matrix::rows(grad_scores, keys);
-                Tile::multiply(output, left, k, (count, keys, depth), false, brief);
+                multiply(output, left, k, (count, keys, depth), false, brief);
                 let at = (index * queries + first) * depth;
                 store(&mut task.grad_q[at..at + count * depth], output, scale);
             }
             if needs.k {
                 let left = Matrix::transposed(grad_scores, keys);
-                Tile::multiply(grad_k, left, q, (keys, count, depth), first > 0, brief);
+                multiply(grad_k, left, q, (keys, count, depth), first > 0, brief);
             }
         }
         if needs.k {

@@ -1,0 +1,477 @@
+//! The product by the dot-product instruction of AVX-512-BF16.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use half::bf16;
+
+use super::Brief;
+use crate::cpu::panels::{
+    self, AHEAD, Panels, Shared, Side, divide, fetch, fetch_line, fetch_to_write,
+};
+use crate::cpu::turn::{SIDE, turn};
+use crate::cpu::{Matrix, Start};
+
+/// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.
+const ROWS: usize = 12;
+const COLUMNS: usize = 32;
+/// Lanes of a register.
+const LANES: usize = 16;
+/// Pairs that a cache line of a row holds.
+const RUN: usize = 16;
+/// Most depth of one pass: a panel of `b` and a block of `a` share the second cache.
+pub(super) const DEPTH: usize = 2048;
+
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+/// Registers of f32 or bf16, 16 elements at a time.
+pub trait Lanes: Copy {
+    /// Whether the bits in memory are bf16 already.
+    const IS_BF16: bool;
+    /// Up to 16 elements, rounded to bf16 (and what is below the normal numbers to 0); zeros where the
+    /// mask has none.
+    ///
+    /// # Safety
+    /// The elements of the mask are there, and the processor has AVX-512 with bf16.
+    unsafe fn load_bits(from: *const Self, mask: u16) -> __m256i;
+    /// Up to 16 elements as f32.
+    ///
+    /// # Safety
+    /// As of `load_bits`.
+    unsafe fn load_wide(from: *const Self, mask: u16) -> __m512;
+    /// Rounds and writes up to 16 sums.
+    ///
+    /// # Safety
+    /// As of `load_bits`.
+    unsafe fn store(to: *mut Self, mask: u16, sums: __m512);
+}
+
+impl Lanes for f32 {
+    const IS_BF16: bool = false;
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn load_bits(from: *const Self, mask: u16) -> __m256i {
+        // SAFETY: as the caller says; the types differ in name only.
+        unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from))) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn load_wide(from: *const Self, mask: u16) -> __m512 {
+        // SAFETY: as the caller says.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn store(to: *mut Self, mask: u16, sums: __m512) {
+        // SAFETY: as the caller says.
+        unsafe { _mm512_mask_storeu_ps(to, mask, sums) }
+    }
+}
+
+impl Lanes for bf16 {
+    const IS_BF16: bool = true;
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn load_bits(from: *const Self, mask: u16) -> __m256i {
+        // SAFETY: as the caller says.
+        unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn load_wide(from: *const Self, mask: u16) -> __m512 {
+        // SAFETY: as the caller says.
+        let bits = unsafe { Self::load_bits(from, mask) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn store(to: *mut Self, mask: u16, sums: __m512) {
+        // SAFETY: as the caller says; the types differ in name only.
+        unsafe {
+            let bits: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(sums));
+            _mm256_mask_storeu_epi16(to.cast(), mask, bits);
+        }
+    }
+}
+
+pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
+    out: &mut [O],
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, f32>,
+    threads: usize,
+) {
+    assert!(is_available() && out.len() == m * n && a.covers(m, k) && b.covers(k, n));
+    let shared = Shared(out.as_mut_ptr());
+    let shared = &shared;
+    let passes = k.div_ceil(DEPTH);
+    // An even depth, so that pairs do not straddle passes.
+    let most = k.div_ceil(passes).next_multiple_of(2);
+    for first in (0..k).step_by(most) {
+        let depth = first..k.min(first + most);
+        let pairs = depth.len().div_ceil(2);
+        let panel = pairs * COLUMNS;
+        let panels = n.div_ceil(COLUMNS);
+        let mut packed = Panels::lend(Side::Columns, panels * panel);
+        let packed = packed.pairs();
+        panels::pack(packed, panel, threads, |index, panel| {
+            let first = index * COLUMNS;
+            let lanes = first..n.min(first + COLUMNS);
+            let lines = Lines { data: b.data, lane: b.column, depth: b.row };
+            // SAFETY: the instructions are there, and the lines lie in the matrix, as was asserted.
+            unsafe { pack(panel, COLUMNS, lines, lanes, depth.clone()) };
+        });
+        divide((m, panels), (ROWS, a.column != 1), threads, |rows, panels| {
+            let start = if first > 0 { Start::Out } else { start };
+            let block = Block { out: shared.0, stride: n, packed, rows, panels, pairs, start };
+            // SAFETY: as above; no other task has this block.
+            unsafe { block.multiply(a, depth.clone()) };
+        });
+    }
+}
+
+/// A matrix as lanes (rows of `a`, columns of `b`) by depth.
+#[derive(Clone, Copy)]
+struct Lines<'a, T> {
+    data: &'a [T],
+    lane: usize,
+    depth: usize,
+}
+
+/// The lowest `count` lanes.
+fn lowest(count: usize) -> u16 {
+    if count >= LANES { u16::MAX } else { (1 << count) - 1 }
+}
+
+/// Packs `lanes` as (pair of depths, lane), `width` lanes apart, with zeros behind the last lane
+/// and to an even depth.
+///
+/// # Safety
+/// The lines lie in their data.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+unsafe fn pack<T: Brief>(
+    panel: &mut [u32],
+    width: usize,
+    lines: Lines<'_, T>,
+    lanes: Range<usize>,
+    depth: Range<usize>,
+) {
+    debug_assert!(lanes.len() <= width && panel.len() >= depth.len().div_ceil(2) * width);
+    let start =
+        lines.data.as_ptr().wrapping_add(lanes.start * lines.lane + depth.start * lines.depth);
+    let (to, pairs) = (panel.as_mut_ptr(), depth.len().div_ceil(2));
+    // SAFETY: slots up to `width` lanes of each pair lie in the panel, and what is read in `lines`.
+    unsafe {
+        if lines.lane == 1 {
+            for pair in 0..pairs {
+                let low = start.add(2 * pair * lines.depth);
+                let soon = low.wrapping_add(AHEAD * lines.depth);
+                fetch_line(soon, lanes.len());
+                fetch_line(soon.wrapping_add(lines.depth), lanes.len());
+                let both = 2 * pair + 1 < depth.len();
+                for lane in (0..width).step_by(LANES) {
+                    let kept = lowest(lanes.len().saturating_sub(lane));
+                    let slots = lowest(width - lane);
+                    let below = T::load_bits(low.wrapping_add(lane), kept);
+                    let above = if both {
+                        T::load_bits(low.wrapping_add(lines.depth + lane), kept)
+                    } else {
+                        _mm256_setzero_si256()
+                    };
+                    let value = _mm512_or_si512(
+                        _mm512_cvtepu16_epi32(below),
+                        _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(above)),
+                    );
+                    _mm512_mask_storeu_epi32(to.add(pair * width + lane).cast(), slots, value);
+                }
+            }
+            return;
+        }
+        if lines.depth == 1 {
+            // Squares of lanes by pairs, turned in registers.
+            for pair in (0..pairs).step_by(SIDE) {
+                let kept = lowest(depth.len() - 2 * pair);
+                for lane in (0..width).step_by(SIDE) {
+                    let line = |index: usize| {
+                        if lane + index >= lanes.len() {
+                            return _mm256_setzero_ps();
+                        }
+                        let from = start.add((lane + index) * lines.lane + 2 * pair);
+                        _mm256_castsi256_ps(T::load_bits(from, kept))
+                    };
+                    let square = turn(std::array::from_fn(line));
+                    let slots = lowest(width - lane) as u8;
+                    for (index, line) in square.into_iter().enumerate().take(pairs - pair) {
+                        let slot = to.add((pair + index) * width + lane);
+                        _mm256_mask_storeu_ps(slot.cast(), slots, line);
+                    }
+                }
+            }
+            return;
+        }
+        for pair in 0..pairs {
+            for lane in 0..width {
+                let at =
+                    |depth: usize| (*start.add(lane * lines.lane + depth * lines.depth)).bits();
+                let low = if lane < lanes.len() { at(2 * pair) } else { 0 };
+                let high = if lane < lanes.len() && 2 * pair + 1 < depth.len() {
+                    at(2 * pair + 1)
+                } else {
+                    0
+                };
+                *to.add(pair * width + lane) = u32::from(low) | (u32::from(high) << 16);
+            }
+        }
+    }
+}
+
+/// Packs lanes that lie side by side as (tile, pair of depths, lane of the tile): pair by pair, for
+/// tile by tile would come back to each line of memory.
+///
+/// # Safety
+/// The lines lie in their data.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+unsafe fn pack_tiles<T: Brief>(
+    block: &mut [u32],
+    lines: Lines<'_, T>,
+    lanes: Range<usize>,
+    depth: Range<usize>,
+) {
+    let pairs = depth.len().div_ceil(2);
+    let tiles = lanes.len().div_ceil(ROWS);
+    debug_assert!(block.len() >= tiles * pairs * ROWS);
+    let start = lines.data.as_ptr().wrapping_add(lanes.start + depth.start * lines.depth);
+    // SAFETY: as in `pack`.
+    unsafe {
+        for pair in 0..pairs {
+            let low = start.add(2 * pair * lines.depth);
+            let soon = low.wrapping_add(AHEAD * lines.depth);
+            fetch_line(soon, lanes.len());
+            fetch_line(soon.wrapping_add(lines.depth), lanes.len());
+            let both = 2 * pair + 1 < depth.len();
+            for tile in 0..tiles {
+                let kept = lowest((lanes.len() - tile * ROWS).min(ROWS));
+                let below = T::load_bits(low.add(tile * ROWS), kept);
+                let above = if both {
+                    T::load_bits(low.add(lines.depth + tile * ROWS), kept)
+                } else {
+                    _mm256_setzero_si256()
+                };
+                let value = _mm512_or_si512(
+                    _mm512_cvtepu16_epi32(below),
+                    _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(above)),
+                );
+                let to = block.as_mut_ptr().add((tile * pairs + pair) * ROWS);
+                _mm512_mask_storeu_epi32(to.cast(), lowest(ROWS), value);
+            }
+        }
+    }
+}
+
+/// The part of a pass that one task computes: some rows by some panels.
+struct Block<'a, O> {
+    out: *mut O,
+    stride: usize,
+    packed: &'a [u32],
+    rows: Range<usize>,
+    panels: Range<usize>,
+    pairs: usize,
+    start: Start<'a, f32>,
+}
+
+/// Where the pairs of a tile's rows lie: rows start `row` bf16 apart, pairs are `step` apart.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: *const u16,
+    row: usize,
+    step: usize,
+    /// How far behind the next tile's rows lie, which are asked for meanwhile; 0 for none.
+    next: usize,
+}
+
+impl<O: Brief> Block<'_, O> {
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn multiply<A: Brief>(&self, a: Matrix<'_, A>, depth: Range<usize>) {
+        let (first, pairs) = (self.rows.start, self.pairs);
+        let even = depth.len().is_multiple_of(2);
+        if a.column == 1 && A::IS_BF16 && even {
+            // From where they lie.
+            let data = a.data.as_ptr().cast::<u16>();
+            // SAFETY: as the caller says.
+            unsafe {
+                let first = data.add(first * a.row + depth.start);
+                self.tiles(|row| Rows {
+                    first: first.add(row * a.row),
+                    row: a.row,
+                    step: 2,
+                    next: ROWS * a.row,
+                });
+            }
+            return;
+        }
+        let tiles = self.rows.len().div_ceil(ROWS);
+        let mut block = Panels::lend(Side::Rows, tiles * ROWS * pairs);
+        let block = block.pairs();
+        // SAFETY: as the caller says.
+        unsafe {
+            if a.column == 1 {
+                for row in 0..self.rows.len() {
+                    let from = a.data.as_ptr().add((first + row) * a.row + depth.start);
+                    let to = block.as_mut_ptr().add(row * pairs).cast::<u16>();
+                    round_line(to, from, depth.len());
+                }
+                let first = block.as_ptr().cast::<u16>();
+                self.tiles(|row| Rows {
+                    first: first.add(row * 2 * pairs),
+                    row: 2 * pairs,
+                    step: 2,
+                    next: 0,
+                });
+                return;
+            }
+            let lines = Lines { data: a.data, lane: a.row, depth: a.column };
+            if a.row == 1 {
+                pack_tiles(block, lines, self.rows.clone(), depth.clone());
+            } else {
+                for (index, tile) in block.chunks_exact_mut(ROWS * pairs).enumerate() {
+                    let row = first + index * ROWS;
+                    pack::<A>(tile, ROWS, lines, row..self.rows.end.min(row + ROWS), depth.clone());
+                }
+            }
+            let first = block.as_ptr().cast::<u16>();
+            self.tiles(|row| Rows {
+                first: first.add(row * 2 * pairs),
+                row: 2,
+                step: 2 * ROWS,
+                next: 0,
+            });
+        }
+    }
+
+    /// Computes every tile; `rows` says where the rows from one of the block on lie.
+    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+    unsafe fn tiles(&self, rows: impl Fn(usize) -> Rows) {
+        let panel = self.pairs * COLUMNS;
+        for index in self.panels.clone() {
+            let right = &self.packed[index * panel..(index + 1) * panel];
+            let column = index * COLUMNS;
+            let width = COLUMNS.min(self.stride - column);
+            let start = match self.start {
+                Start::Bias(bias) => Start::Bias(&bias[column..column + width]),
+                start => start,
+            };
+            for row in (0..self.rows.len()).step_by(ROWS) {
+                let height = ROWS.min(self.rows.len() - row);
+                let mut left = rows(row);
+                if index > self.panels.start {
+                    left.next = 0;
+                }
+                macro_rules! heights {
+                    ($($height:literal)*) => {
+                        $( if height <= $height {
+                            // SAFETY: the tile lies inside `out` and belongs to this task alone;
+                            // its rows lie in `a` or its packed copy.
+                            unsafe {
+                                let out = self.out.add((self.rows.start + row) * self.stride + column);
+                                if width > LANES {
+                                    tile::<O, $height, 2>(out, self.stride, (height, width), left, right, start);
+                                } else {
+                                    tile::<O, $height, 1>(out, self.stride, (height, width), left, right, start);
+                                }
+                            }
+                        } else )* {
+                            unreachable!("a tile has at most {ROWS} rows");
+                        }
+                    };
+                }
+                heights!(4 8 12);
+            }
+        }
+    }
+}
+
+/// Rounds a line to bf16, with a zero behind it if it has an odd length.
+///
+/// # Safety
+/// `from` has `len` elements, `to` room for as many, rounded up to even.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+unsafe fn round_line<T: Brief>(to: *mut u16, from: *const T, len: usize) {
+    // SAFETY: as the caller says; masks end where the lines end.
+    unsafe {
+        for at in (0..len).step_by(LANES) {
+            let bits = T::load_bits(from.add(at), lowest(len - at));
+            let slots = lowest(len.next_multiple_of(2) - at);
+            _mm256_mask_storeu_epi16(to.add(at).cast(), slots, bits);
+        }
+    }
+}
+
+/// One tile: sums in registers over the depth of a pass, then bias or what was there before, and
+/// rounding.
+///
+/// # Safety
+/// `out` is the corner of a tile of `height` rows, `stride` apart, of `width` elements, and `left`
+/// has as many rows, of as many pairs as `right`.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+unsafe fn tile<O: Brief, const H: usize, const W: usize>(
+    out: *mut O,
+    stride: usize,
+    (height, width): (usize, usize),
+    left: Rows,
+    right: &[u32],
+    start: Start<'_, f32>,
+) {
+    for row in 0..height {
+        let line = out.wrapping_add(row * stride);
+        (0..W).for_each(|index| fetch_to_write(line.wrapping_add(index * LANES)));
+    }
+    let mut sums = [[_mm512_setzero_ps(); W]; H];
+    let starts: [*const u16; H] =
+        std::array::from_fn(|row| left.first.wrapping_add(row.min(height - 1) * left.row));
+    for (run, right) in right.chunks(RUN * COLUMNS).enumerate() {
+        if left.next > 0 {
+            starts.iter().for_each(|start| fetch(start.wrapping_add(left.next + 2 * run * RUN)));
+        }
+        for (pair, right) in right.chunks_exact(COLUMNS).enumerate() {
+            let pair = run * RUN + pair;
+            // SAFETY: a chunk of `right` holds two registers; the types differ in name only.
+            let columns: [__m512bh; W] = std::array::from_fn(|index| unsafe {
+                std::mem::transmute(_mm512_loadu_si512(right.as_ptr().add(index * LANES).cast()))
+            });
+            for (sums, start) in sums.iter_mut().zip(&starts) {
+                // SAFETY: the caller says that this pair is there; both are 512 bits of bf16 pairs.
+                let row: __m512bh = unsafe {
+                    let pair = start.add(pair * left.step).cast::<i32>().read_unaligned();
+                    std::mem::transmute(_mm512_set1_epi32(pair))
+                };
+                for (sum, columns) in sums.iter_mut().zip(&columns) {
+                    *sum = _mm512_dpbf16_ps(*sum, row, *columns);
+                }
+            }
+        }
+    }
+    for index in 0..W {
+        let kept = lowest(width - index * LANES);
+        let bias = match start {
+            // SAFETY: the mask ends with the bias.
+            Start::Bias(bias) => unsafe {
+                _mm512_maskz_loadu_ps(kept, bias.as_ptr().add(index * LANES))
+            },
+            Start::Zero | Start::Out => _mm512_setzero_ps(),
+        };
+        for (row, sums) in sums.iter().enumerate().take(height) {
+            // SAFETY: the caller gives the tile, and the mask ends with it.
+            unsafe {
+                let slot = out.add(row * stride + index * LANES);
+                let first = if let Start::Out = start { O::load_wide(slot, kept) } else { bias };
+                O::store(slot, kept, _mm512_add_ps(sums[index], first));
+            }
+        }
+    }
+}

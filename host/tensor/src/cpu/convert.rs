@@ -23,6 +23,18 @@ pub fn convert(array: &Array, dtype: DType) -> Result<Array> {
     }
 }
 
+/// [`convert`] as a method, in the place of candle's, which has one thread.
+pub trait Cast {
+    /// The array as `dtype`.
+    fn cast(&self, dtype: DType) -> Result<Array>;
+}
+
+impl Cast for Array {
+    fn cast(&self, dtype: DType) -> Result<Array> {
+        convert(self, dtype)
+    }
+}
+
 fn run<A: Real<Acc = f32>, B: Real<Acc = f32>>(array: &Array) -> Result<Array> {
     const CHUNK: usize = 16_384;
     let mut output = unwritten::<B>(array.elem_count());

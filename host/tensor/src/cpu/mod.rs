@@ -25,7 +25,7 @@ pub use buffer::unwritten;
 pub use channels::{
     Moments, channel_affine, channel_combine, channel_moments, channel_products, channel_sums,
 };
-pub use convert::convert;
+pub use convert::{Cast, convert};
 pub use copy::contiguous;
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use gemm::{Matrix, Start, matmul, matmul_into};

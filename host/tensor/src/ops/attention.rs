@@ -7,6 +7,7 @@ use super::matmul::{operands, product};
 use super::precision::wide;
 use super::precision::wide_type;
 use super::softmax;
+use crate::cpu::Cast;
 use crate::{Array, DType, Error, Result, Tensor, cpu, mode, tape};
 
 /// softmax(scale q k^T + bias) v per head, of q (B, heads, N, D), k (B, heads, M, D),
@@ -47,7 +48,7 @@ pub fn attention(
     let bias_like = array_b.as_ref().map(|bias| (bias.dims().to_vec(), bias.dtype()));
     let finish = move |grads: [Option<Array>; 4]| -> Result<Vec<Option<Array>>> {
         let [grad_q, grad_k, grad_v, grad_b] = grads;
-        let cast = |grad: Option<Array>, dtype| grad.map(|grad| grad.to_dtype(dtype)).transpose();
+        let cast = |grad: Option<Array>, dtype| grad.map(|grad| grad.cast(dtype)).transpose();
         let mut grads =
             vec![cast(grad_q, types[0])?, cast(grad_k, types[1])?, cast(grad_v, types[2])?];
         if let Some((dims, dtype)) = bias_like {
@@ -78,9 +79,9 @@ pub fn attention(
             _ => (problem, type_y),
         };
         let (output, log_sum, weights) = kernel::forward(&problem, to, return_weights)?;
-        let mut outputs = vec![output.to_dtype(type_y)?];
+        let mut outputs = vec![output.cast(type_y)?];
         if let Some(weights) = weights {
-            outputs.push(if autocast { weights } else { weights.to_dtype(type_y)? });
+            outputs.push(if autocast { weights } else { weights.cast(type_y)? });
         }
         return Ok(tape::record_many("Attention", &inputs, outputs, move |grads| {
             finish(kernel::backward(&problem, &log_sum, grads, to, needs)?)
@@ -89,7 +90,7 @@ pub fn attention(
     let (output, weights) = portable(&problem)?;
     let mut outputs = vec![output];
     if return_weights {
-        outputs.push(if autocast { weights.clone() } else { weights.to_dtype(type_y)? });
+        outputs.push(if autocast { weights.clone() } else { weights.cast(type_y)? });
     }
     Ok(tape::record_many("Attention", &inputs, outputs, move |grads| {
         finish(portable_backward(&problem, &weights, grads, needs)?)
@@ -130,7 +131,7 @@ impl Problem {
         let bias_per_sample =
             bias.as_ref().is_some_and(|bias| bias.rank() == 4 && bias.dims()[0] == scores[0]);
         let bias = match bias {
-            Some(bias) => Some(bias.to_dtype(wide_type(&q))?.broadcast_as(scores.as_slice())?),
+            Some(bias) => Some(bias.cast(wide_type(&q))?.broadcast_as(scores.as_slice())?),
             None => None,
         };
         Ok(Self { q, k, v, bias, bias_per_sample, scale })
@@ -149,7 +150,7 @@ fn portable(problem: &Problem) -> Result<(Array, Array)> {
         scores = (scores + bias)?;
     }
     let weights = softmax::portable(&scores, 3)?;
-    Ok((product(&weights.to_dtype(v.dtype())?, v)?, weights))
+    Ok((product(&weights.cast(v.dtype())?, v)?, weights))
 }
 
 /// Gradients of q, k, v and of the bias before it was broadcast.
@@ -161,12 +162,12 @@ fn portable_backward(
 ) -> Result<[Option<Array>; 4]> {
     let Problem { q, k, v, scale, .. } = problem;
     let dtype = v.dtype();
-    let grad = grads[0].as_ref().map(|grad| grad.to_dtype(dtype)).transpose()?;
+    let grad = grads[0].as_ref().map(|grad| grad.cast(dtype)).transpose()?;
     let mut grad_v = None;
     let mut grad_weights = grads.get(1).cloned().flatten().map(|grad| wide(&grad)).transpose()?;
     if let Some(grad) = &grad {
         if needs.v {
-            grad_v = Some(product(&weights.to_dtype(dtype)?.t()?, grad)?);
+            grad_v = Some(product(&weights.cast(dtype)?.t()?, grad)?);
         }
         let part = wide(&product(grad, &v.t()?)?)?;
         grad_weights = Some(match grad_weights {
@@ -176,7 +177,7 @@ fn portable_backward(
     }
     let Some(grad_weights) = grad_weights else { return Ok([None, None, None, None]) };
     let grad_scores = softmax::portable_backward(weights, &grad_weights, 3)?;
-    let scaled = (&grad_scores * *scale)?.to_dtype(dtype)?;
+    let scaled = (&grad_scores * *scale)?.cast(dtype)?;
     Ok([
         needs.q.then(|| product(&scaled, k)).transpose()?,
         needs.k.then(|| product(&scaled.t()?, q)).transpose()?,

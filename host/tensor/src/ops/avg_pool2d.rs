@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::geometry::{Window, map_dims};
 use super::matmul::product;
-use crate::cpu::{self, Acc, Elements, Real, vectorized};
+use crate::cpu::{self, Acc, Cast, Elements, Real, vectorized};
 use crate::{Array, DType, Result, Tensor, tape, with_real};
 
 /// Mean of each window of x (B, H, W, C); the padding counts as zeros with `count_include_pad`,
@@ -73,7 +73,7 @@ impl Bins {
             matrix[output * inputs + start..output * inputs + end].fill(*scale);
         }
         let matrix = Array::from_vec(matrix, (outputs, inputs), like.device())?;
-        Ok(matrix.to_dtype(dtype)?)
+        matrix.cast(dtype)
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn mean_of_boxes(op: &'static str, x: &Tensor, bins: [Bins; 2]) -> Re
     };
     let dtype = array.dtype();
     Ok(tape::record(op, &[x], output, move |grad| {
-        let grad = grad.to_dtype(dtype)?;
+        let grad = grad.cast(dtype)?;
         let grad = if cpu::is_native(&grad) {
             with_real!(op, dtype, T => kernel_backward::<T>(&grad, &bins))?
         } else {
@@ -176,11 +176,10 @@ fn kernel_backward<T: Real>(grad: &Array, [rows, columns]: &[Bins; 2]) -> Result
 fn separable(x: &Array, [rows, columns]: &[Array; 2]) -> Result<Array> {
     let (batch, height, width, channels) = x.dims4()?;
     let (outputs_h, outputs_w) = (rows.dims()[0], columns.dims()[0]);
-    let lines =
-        x.to_dtype(rows.dtype())?.contiguous()?.reshape((batch, height, width * channels))?;
+    let lines = x.cast(rows.dtype())?.contiguous()?.reshape((batch, height, width * channels))?;
     let lines = product(rows, &lines)?.reshape((batch * outputs_h, width, channels))?;
     let map = product(columns, &lines)?.reshape((batch, outputs_h, outputs_w, channels))?;
-    Ok(map.to_dtype(x.dtype())?)
+    map.cast(x.dtype())
 }
 
 #[cfg(test)]

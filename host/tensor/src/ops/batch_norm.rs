@@ -1,6 +1,7 @@
 //! Batch normalisation (Ioffe and Szegedy, 2015).
 
 use super::per_channel::{affine, combine, moments, operand, products, vector};
+use crate::cpu::Cast;
 use crate::{Error, Result, Tensor, tape};
 
 /// (x - mean) / sqrt(var + eps) weight + bias per channel of x (.., C).
@@ -48,7 +49,7 @@ pub fn batch_norm(
         let unbiased = (&square / (count as f64 - 1.0))?;
         for ((dtype, old), new) in [(running_mean, &mean), (running_var, &unbiased)] {
             let moved = ((old * (1.0 - momentum))? + (new * momentum)?)?;
-            updated.push(Tensor::constant(moved.reshape(channels)?.to_dtype(dtype)?));
+            updated.push(Tensor::constant(moved.reshape(channels)?.cast(dtype)?));
         }
         (mean, (square / count as f64)?)
     } else {
@@ -69,7 +70,7 @@ pub fn batch_norm(
     let places = (weight.is_some(), bias.is_some());
     let inputs: Vec<&Tensor> = [Some(x), weight, bias].into_iter().flatten().collect();
     let output = tape::record(OP, &inputs, output, move |grad| {
-        let grad = grad.to_dtype(array.dtype())?.reshape(array.shape())?;
+        let grad = grad.cast(array.dtype())?.reshape(array.shape())?;
         let sums = if training || type_w.is_some() || type_b.is_some() {
             Some(products(&array, &grad, &mean)?)
         } else {
@@ -86,9 +87,9 @@ pub fn batch_norm(
             let zero = mean.zeros_like()?;
             Some(affine(&grad, &zero, &scale, &zero)?)
         };
-        let grad_x = grad_x.map(|grad| grad.reshape(shape)?.to_dtype(type_x)).transpose()?;
+        let grad_x = grad_x.map(|grad| grad.reshape(shape)?.cast(type_x)).transpose()?;
         let (sum, product) = sums.unzip();
-        let flat = |grad: crate::Array, dtype| grad.reshape(channels)?.to_dtype(dtype);
+        let flat = |grad: crate::Array, dtype| grad.reshape(channels)?.cast(dtype);
         let grad_w = type_w
             .zip(product)
             .map(|(dtype, product)| flat((product * &inverse)?, dtype))

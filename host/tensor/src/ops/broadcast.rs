@@ -5,7 +5,7 @@ use std::ops::{Add, Div, Mul, Sub};
 use candle_core::WithDType;
 
 use super::sum::total;
-use crate::cpu::{self, Elements, from_vec};
+use crate::cpu::{self, Cast, Elements, from_vec};
 use crate::{Array, DType, Error, Result, with_real};
 
 /// The shape in which two shapes meet (NumPy rules).
@@ -27,13 +27,13 @@ pub(crate) fn shape(op: &'static str, a: &[usize], b: &[usize]) -> Result<Vec<us
 /// Sums a gradient over the dimensions that `shape` was broadcast along, and casts it to `dtype`.
 pub(crate) fn reduce_to(grad: &Array, shape: &[usize], dtype: DType) -> Result<Array> {
     if grad.dims() == shape {
-        return Ok(grad.to_dtype(dtype)?);
+        return grad.cast(dtype);
     }
     let lead = grad.rank() - shape.len();
     let dims: Vec<usize> = (0..grad.rank())
         .filter(|axis| *axis < lead || (shape[*axis - lead] == 1 && grad.dims()[*axis] != 1))
         .collect();
-    Ok(total("broadcast", grad, &dims, 1.0)?.reshape(shape)?.to_dtype(dtype)?)
+    total("broadcast", grad, &dims, 1.0)?.reshape(shape)?.cast(dtype)
 }
 
 /// The float type in which two operands meet.
@@ -53,7 +53,7 @@ pub(crate) fn promote(a: &Array, b: &Array) -> Result<(Array, Array)> {
         _ if width(da) >= width(db) => da,
         _ => db,
     };
-    Ok((a.to_dtype(dtype)?, b.to_dtype(dtype)?))
+    Ok((a.cast(dtype)?, b.cast(dtype)?))
 }
 
 /// Both operands in one type and one shape; what is repeated is not copied.

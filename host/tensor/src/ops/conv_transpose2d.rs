@@ -3,6 +3,7 @@
 use super::convolution::{Convolution, bias_gradient, check_weight};
 use super::geometry::{Geometry, Window, map_dims};
 use super::matmul::operands;
+use crate::cpu::Cast;
 use crate::{Result, Tensor, tape};
 
 /// The adjoint of [`super::conv2d`]: x (B, H, W, I) with `weight` (I, O/groups, kh, kw), plus `bias`
@@ -37,11 +38,9 @@ pub fn conv_transpose2d(
     let needs = (x.is_tracked(), weight.is_tracked());
     let inputs: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     Ok(tape::record(OP, &inputs, output, move |grad| {
-        let grad = grad.to_dtype(left.dtype())?;
-        let grad_x =
-            || -> Result<_> { Ok(convolution.correlate(&grad, &right, None)?.to_dtype(type_x)?) };
-        let grad_w =
-            || -> Result<_> { Ok(convolution.weight_gradient(&grad, &left)?.to_dtype(type_w)?) };
+        let grad = grad.cast(left.dtype())?;
+        let grad_x = || -> Result<_> { convolution.correlate(&grad, &right, None)?.cast(type_x) };
+        let grad_w = || -> Result<_> { convolution.weight_gradient(&grad, &left)?.cast(type_w) };
         Ok(vec![
             needs.0.then(grad_x).transpose()?,
             needs.1.then(grad_w).transpose()?,

@@ -7,16 +7,20 @@
 //!   Tiles run in parallel; a single tile (a patch embedding is one: its windows do not overlap,
 //!   so all of them are no larger than the map) leaves the threads to the product.
 
+mod portable;
+
 use std::ops::Range;
 
+use candle_core::WithDType;
+use half::bf16;
 use rayon::prelude::*;
 
 use super::geometry::Window;
-use super::matmul::product;
-use super::unfold::{Channels, fold, fold_taps, taps, unfold, unfold_all};
+use super::unfold::{Channels, fold, unfold, unfold_all};
 use super::{Geometry, depthwise};
-use crate::cpu::{self, Elements, Matrix, Real, Start, Vector, matmul_into, vectorized};
-use crate::{Array, DType, Error, Result};
+use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, vectorized};
+use crate::{Array, DType, Error, Result, with_real};
+use portable::add_bias;
 
 /// A correlation of maps (B, H, W, `inputs`) with a weight (`outputs`, `inputs`/groups, kh, kw).
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +32,77 @@ pub(super) struct Convolution {
     pub groups: usize,
 }
 
-/// The type of a sum is the type of the elements: f32 or f64.
-trait Wide: Real<Acc = Self> + Vector + Default {}
-impl Wide for f32 {}
-impl Wide for f64 {}
+/// Elements that products take as they are.
+trait Element: Real + Default {
+    /// out = start + a b, rounded once.
+    fn product(
+        out: &mut [Self],
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+        sizes: (usize, usize, usize),
+        start: Start<'_, Self::Acc>,
+        threads: usize,
+    );
+    /// out = start + a b in the type of the sums.
+    fn sums(
+        out: &mut [Self::Acc],
+        a: Matrix<'_, Self>,
+        b: Matrix<'_, Self>,
+        sizes: (usize, usize, usize),
+        start: Start<'_, Self::Acc>,
+        threads: usize,
+    );
+}
+
+macro_rules! element {
+    ($type:ty, $multiply:path) => {
+        impl Element for $type {
+            fn product(
+                out: &mut [Self],
+                a: Matrix<'_, Self>,
+                b: Matrix<'_, Self>,
+                sizes: (usize, usize, usize),
+                start: Start<'_, Self::Acc>,
+                threads: usize,
+            ) {
+                $multiply(out, a, b, sizes, start, threads);
+            }
+            fn sums(
+                out: &mut [Self::Acc],
+                a: Matrix<'_, Self>,
+                b: Matrix<'_, Self>,
+                sizes: (usize, usize, usize),
+                start: Start<'_, Self::Acc>,
+                threads: usize,
+            ) {
+                $multiply(out, a, b, sizes, start, threads);
+            }
+        }
+    };
+}
+element!(f32, cpu::matmul_into);
+element!(f64, cpu::matmul_into);
+element!(bf16, cpu::matmul_bf16_into);
+
+/// Runs `$body` with `$type` bound to the element type of an [`operand`].
+macro_rules! with_element {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            DType::F64 => {
+                type $type = f64;
+                $body
+            }
+            DType::BF16 => {
+                type $type = bf16;
+                $body
+            }
+            _ => {
+                type $type = f32;
+                $body
+            }
+        }
+    };
+}
 
 /// Runs `$body` with `$type` bound to the element type of a widened array.
 macro_rules! with_wide {
@@ -57,7 +128,12 @@ const FEWEST: usize = 128;
 
 /// bf16 and f16 as f32, in which products are summed.
 fn widen(x: &Array) -> Result<Array> {
-    Ok(if x.dtype() == DType::F64 { x.clone() } else { x.to_dtype(DType::F32)? })
+    if x.dtype() == DType::F64 { Ok(x.clone()) } else { cpu::convert(x, DType::F32) }
+}
+
+/// In a type that is an [`Element`].
+fn operand(x: &Array) -> Result<Array> {
+    if x.dtype() == DType::F16 { cpu::convert(x, DType::F32) } else { Ok(x.clone()) }
 }
 
 impl Convolution {
@@ -114,18 +190,22 @@ impl Convolution {
         if !cpu::is_native(x) {
             return add_bias(self.portable_correlate(x, weight)?, bias, dtype);
         }
-        let (x, weight) = (widen(x)?, widen(weight)?);
-        let output = with_wide!(x.dtype(), T => read(&x, &weight, |x: &[T], weight: &[T]| {
-            let bias = values::<T>(bias)?;
-            let bias = bias.as_deref();
-            let output = if self.is_depthwise() {
-                depthwise::correlate(x, weight, bias, &self.window, self.inputs)
-            } else {
-                self.product(x, &self.columns(weight), bias)
-            };
-            cpu::from_vec(output, shape)
-        }))??;
-        Ok(output.to_dtype(dtype)?)
+        let output = if self.is_depthwise() {
+            let (x, weight) = (widen(x)?, widen(weight)?);
+            with_wide!(x.dtype(), T => read(&x, &weight, |x: &[T], weight: &[T]| {
+                let bias = values::<T>(bias)?;
+                let bias = bias.as_deref();
+                let output = depthwise::correlate(x, weight, bias, &self.window, self.inputs);
+                cpu::from_vec(output, shape)
+            }))??
+        } else {
+            let (x, weight) = (operand(x)?, operand(weight)?);
+            with_element!(x.dtype(), T => read(&x, &weight, |x: &[T], weight: &[T]| {
+                let bias = values::<<T as Real>::Acc>(bias)?;
+                cpu::from_vec(self.product(x, &self.columns(weight), bias.as_deref()), shape)
+            }))??
+        };
+        cpu::convert(&output, dtype)
     }
 
     /// The adjoint of [`Self::correlate`] with respect to x, applied to `grad` (B, OH, OW, outputs),
@@ -137,20 +217,30 @@ impl Convolution {
         if !cpu::is_native(grad) {
             return add_bias(self.portable_spread(grad, weight)?, bias, dtype);
         }
-        let (grad, weight) = (widen(grad)?, widen(weight)?);
-        let output = with_wide!(grad.dtype(), T => read(&grad, &weight, |grad: &[T], weight: &[T]| {
-            let bias = values::<T>(bias)?;
-            let bias = bias.as_deref();
-            let output = if self.is_depthwise() {
-                depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs)
-            } else if let Some(turned) = self.turned().filter(|_| !self.is_narrow()) {
-                turned.product(grad, &self.turned_weight(weight), bias)
-            } else {
-                self.folded(grad, &self.packed(weight), bias)
-            };
-            cpu::from_vec(output, shape)
-        }))??;
-        Ok(output.to_dtype(dtype)?)
+        let output = if self.is_depthwise() {
+            let (grad, weight) = (widen(grad)?, widen(weight)?);
+            with_wide!(grad.dtype(), T => read(&grad, &weight, |grad: &[T], weight: &[T]| {
+                let bias = values::<T>(bias)?;
+                let bias = bias.as_deref();
+                let output =
+                    depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs);
+                cpu::from_vec(output, shape)
+            }))??
+        } else {
+            let (grad, weight) = (operand(grad)?, operand(weight)?);
+            with_element!(grad.dtype(), T => read(&grad, &weight, |grad: &[T], weight: &[T]| {
+                let bias = values::<<T as Real>::Acc>(bias)?;
+                let bias = bias.as_deref();
+                match self.turned().filter(|_| !self.is_narrow()) {
+                    Some(turned) => {
+                        let output = turned.product(grad, &self.turned_weight(weight), bias);
+                        cpu::from_vec(output, shape)
+                    }
+                    None => cpu::from_vec(self.folded(grad, &self.packed(weight), bias), shape),
+                }
+            }))??
+        };
+        cpu::convert(&output, dtype)
     }
 
     /// The gradient of the weight, from x (B, H, W, inputs) and `grad` (B, OH, OW, outputs).
@@ -158,22 +248,25 @@ impl Convolution {
         if !cpu::is_native(x) {
             return self.portable_weight_gradient(x, grad);
         }
-        let (x, grad) = (widen(x)?, widen(grad)?);
-        with_wide!(x.dtype(), T => read(&x, &grad, |x: &[T], grad: &[T]| {
-            let weight = if self.is_depthwise() {
-                depthwise::weight_gradient(x, grad, &self.window, self.inputs)
-            } else {
-                self.unpacked(&self.outer(x, grad))
-            };
-            cpu::from_vec(weight, self.weight_dims().as_slice())
+        let dims = self.weight_dims();
+        if self.is_depthwise() {
+            let (x, grad) = (widen(x)?, widen(grad)?);
+            return with_wide!(x.dtype(), T => read(&x, &grad, |x: &[T], grad: &[T]| {
+                let weight = depthwise::weight_gradient(x, grad, &self.window, self.inputs);
+                cpu::from_vec(weight, dims.as_slice())
+            }))?;
+        }
+        let (x, grad) = (operand(x)?, operand(grad)?);
+        with_element!(x.dtype(), T => read(&x, &grad, |x: &[T], grad: &[T]| {
+            cpu::from_vec(self.unpacked(&self.outer(x, grad)), dims.as_slice())
         }))?
     }
 
     /// Weights (O, I, taps) as the right matrices of a product: per group (taps, I, O).
-    fn columns<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+    fn columns<T: Copy + Default>(&self, weight: &[T]) -> Vec<T> {
         let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
         let outputs = self.outputs / self.groups;
-        let mut columns = vec![T::ZERO; weight.len()];
+        let mut columns = vec![T::default(); weight.len()];
         for (output, weight) in weight.chunks_exact(inputs * taps).enumerate() {
             let (group, output) = (output / outputs, output % outputs);
             for (input, weight) in weight.chunks_exact(taps).enumerate() {
@@ -187,20 +280,20 @@ impl Convolution {
     }
 
     /// Weights (O, I, taps) as (O, taps, I).
-    fn packed<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+    fn packed<T: Copy + Default>(&self, weight: &[T]) -> Vec<T> {
         exchange(weight, self.inputs / self.groups, self.window.taps())
     }
 
     /// The inverse of [`Self::packed`].
-    fn unpacked<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+    fn unpacked<T: Copy + Default>(&self, weight: &[T]) -> Vec<T> {
         exchange(weight, self.window.taps(), self.inputs / self.groups)
     }
 
     /// [`Self::columns`] of [`Self::turned`], from the weight as it is: per group (reversed taps, O, I).
-    fn turned_weight<T: Wide>(&self, weight: &[T]) -> Vec<T> {
+    fn turned_weight<T: Copy + Default>(&self, weight: &[T]) -> Vec<T> {
         let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
         let outputs = self.outputs / self.groups;
-        let mut turned = vec![T::ZERO; weight.len()];
+        let mut turned = vec![T::default(); weight.len()];
         for (output, weight) in weight.chunks_exact(inputs * taps).enumerate() {
             let (group, output) = (output / outputs, output % outputs);
             for (input, weight) in weight.chunks_exact(taps).enumerate() {
@@ -228,7 +321,7 @@ impl Convolution {
     }
 
     /// The windows of some output rows; the map itself where they are its pixels.
-    fn windows<'a, T: Wide>(
+    fn windows<'a, T: Element>(
         &self,
         x: &'a [T],
         group: usize,
@@ -243,7 +336,7 @@ impl Convolution {
             let channels = self.channels(group);
             return Matrix { data: &x[start + channels.start..], row: channels.of, column: 1 };
         }
-        scratch.resize(pixels * depth, T::ZERO);
+        scratch.resize(pixels * depth, T::default());
         let matrix = &mut scratch[..pixels * depth];
         if threads > 1 && rows.len() == self.batch * self.window.output[0] {
             unfold_all(x, &self.window, self.channels(group), matrix);
@@ -258,37 +351,36 @@ impl Convolution {
     }
 
     /// windows(x) weight + bias, of [`Self::columns`].
-    fn product<T: Wide>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    fn product<T: Element>(&self, x: &[T], weight: &[T], bias: Option<&[T::Acc]>) -> Vec<T> {
         let (depth, columns) = (self.depth(), self.window.output[1]);
         let (tile, tiles) = self.tiles();
         let threads = threads_inside(tiles);
-        let len = self.batch * self.window.pixels() * self.outputs;
-        let mut output = if self.groups == 1 { cpu::unwritten(len) } else { vec![T::ZERO; len] };
+        let mut output = cpu::unwritten(self.batch * self.window.pixels() * self.outputs);
         let slices = output.par_chunks_mut(tile * columns * self.outputs).enumerate();
         slices.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
             let rows = output.len() / (columns * self.outputs);
             let pixels = rows * columns;
-            if let Some(bias) = bias.filter(|_| self.groups > 1) {
-                output.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-            }
             let rows = index * tile..index * tile + rows;
+            let mut part = cpu::unwritten::<T>(match self.groups {
+                1 => 0,
+                groups => pixels * self.outputs / groups,
+            });
             for group in 0..self.groups {
                 let (len, start) = self.group(group);
                 let weight = Matrix::rows(&weight[start * depth..], len);
                 let windows = self.windows(x, group, rows.clone(), scratch, threads);
+                let bias = bias.map(|bias| &bias[start..start + len]);
+                let first = bias.map_or(Start::Zero, Start::Bias);
                 let size = (pixels, depth, len);
                 if self.groups == 1 {
-                    let start = bias.map_or(Start::Zero, Start::Bias);
-                    matmul_into(output, windows, weight, size, start, threads);
+                    T::product(output, windows, weight, size, first, threads);
                     continue;
                 }
-                let mut part = vec![T::ZERO; pixels * len];
-                matmul_into(&mut part, windows, weight, size, Start::Zero, threads);
+                T::product(&mut part, windows, weight, size, first, threads);
                 for (output, part) in
                     output.chunks_exact_mut(self.outputs).zip(part.chunks_exact(len))
                 {
-                    let output = &mut output[start..start + len];
-                    output.iter_mut().zip(part).for_each(|(output, part)| *output += *part);
+                    output[start..start + len].copy_from_slice(part);
                 }
             }
         });
@@ -296,18 +388,18 @@ impl Convolution {
     }
 
     /// fold(grad weight) + bias.
-    fn folded<T: Wide>(&self, grad: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    fn folded<T: Element>(&self, grad: &[T], weight: &[T], bias: Option<&[T::Acc]>) -> Vec<T::Acc> {
         let (depth, columns) = (self.depth(), self.window.output[1]);
         let image = self.window.input[0] * self.window.input[1] * self.inputs;
-        let mut output = vec![T::ZERO; self.batch * image];
+        let mut output = vec![T::Acc::ZERO; self.batch * image];
         let threads = threads_inside(self.batch);
         let tile = self.tile(self.window.output[0]);
         let images = output.par_chunks_mut(image).enumerate();
-        images.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
+        images.for_each_init(Vec::new, |scratch: &mut Vec<T::Acc>, (index, output)| {
             if let Some(bias) = bias {
                 output.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
             }
-            scratch.resize(tile * columns * depth, T::ZERO);
+            scratch.resize(tile * columns * depth, T::Acc::ZERO);
             for first in (0..self.window.output[0]).step_by(tile) {
                 let rows = first..(first + tile).min(self.window.output[0]);
                 let pixels = rows.len() * columns;
@@ -318,7 +410,7 @@ impl Convolution {
                     let grad = &grad[place * self.outputs + start..];
                     let grad = Matrix { data: grad, row: self.outputs, column: 1 };
                     let weight = Matrix::rows(&weight[start * depth..], depth);
-                    matmul_into(scratch, grad, weight, (pixels, len, depth), Start::Zero, threads);
+                    T::sums(scratch, grad, weight, (pixels, len, depth), Start::Zero, threads);
                     let channels = self.channels(group);
                     let rows = rows.clone();
                     vectorized(
@@ -332,7 +424,7 @@ impl Convolution {
     }
 
     /// grad^T windows(x), the gradient of the packed weight.
-    fn outer<T: Wide>(&self, x: &[T], grad: &[T]) -> Vec<T> {
+    fn outer<T: Element>(&self, x: &[T], grad: &[T]) -> Vec<T::Acc> {
         let (depth, columns) = (self.depth(), self.window.output[1]);
         let rows = self.batch * self.window.output[0];
         // Pixels need no matrix of windows: any number of rows can be one tile.
@@ -345,11 +437,11 @@ impl Convolution {
         // A fixed partition: the order of the sums does not depend on which thread was free.
         let share = tiles.div_ceil(rayon::current_num_threads());
         let threads = threads_inside(tiles.div_ceil(share));
-        let parts: Vec<Vec<T>> = (0..tiles)
+        let parts: Vec<Vec<T::Acc>> = (0..tiles)
             .into_par_iter()
             .chunks(share)
             .map(|tiles| {
-                let mut sums = vec![T::ZERO; self.outputs * depth];
+                let mut sums = vec![T::Acc::ZERO; self.outputs * depth];
                 let mut scratch = Vec::new();
                 for index in tiles {
                     let rows = index * tile..rows.min((index + 1) * tile);
@@ -360,7 +452,7 @@ impl Convolution {
                         let grad = &grad[rows.start * columns * self.outputs + start..];
                         let grad = Matrix { data: grad, row: 1, column: self.outputs };
                         let sums = &mut sums[start * depth..(start + len) * depth];
-                        matmul_into(sums, grad, windows, (len, pixels, depth), Start::Out, threads);
+                        T::sums(sums, grad, windows, (len, pixels, depth), Start::Out, threads);
                     }
                 }
                 sums
@@ -373,79 +465,6 @@ impl Convolution {
         }
         sum
     }
-
-    fn portable_correlate(&self, x: &Array, weight: &Array) -> Result<Array> {
-        let [height, width] = self.window.output;
-        let shape = (self.batch, height, width, self.outputs);
-        if self.is_depthwise() {
-            return depthwise::portable_correlate(&widen(x)?, &widen(weight)?, &self.window);
-        }
-        let weight = self.portable_weight(weight)?.transpose(1, 2)?;
-        let product = product(&self.portable_windows(x)?, &weight)?;
-        Ok(product.transpose(0, 1)?.contiguous()?.reshape(shape)?)
-    }
-
-    fn portable_spread(&self, grad: &Array, weight: &Array) -> Result<Array> {
-        if self.is_depthwise() {
-            return depthwise::portable_input_gradient(
-                &widen(grad)?,
-                &widen(weight)?,
-                &self.window,
-            );
-        }
-        let [height, width] = self.window.output;
-        let shape = [self.groups, self.batch, height, width, self.window.taps()];
-        let windows = product(&self.portable_grad(grad)?, &self.portable_weight(weight)?)?;
-        let windows = windows.reshape([shape.as_slice(), &[self.inputs / self.groups]].concat())?;
-        // Sums over taps in f32: a position is read by up to all of them.
-        let windows = widen(&windows)?;
-        let views = (0..self.window.taps())
-            .map(|tap| {
-                let view = windows.narrow(4, tap, 1)?.squeeze(4)?;
-                let map = (self.batch, height, width, self.inputs);
-                Ok(view.permute((1, 2, 3, 0, 4))?.contiguous()?.reshape(map)?)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        fold_taps(&views, &self.window)
-    }
-
-    fn portable_weight_gradient(&self, x: &Array, grad: &Array) -> Result<Array> {
-        if self.is_depthwise() {
-            return depthwise::portable_weight_gradient(&widen(x)?, &widen(grad)?, &self.window);
-        }
-        let grad = self.portable_grad(grad)?.transpose(1, 2)?;
-        let weight = product(&grad, &self.portable_windows(x)?)?;
-        let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
-        let weight = weight.reshape((self.outputs, taps, inputs))?.transpose(1, 2)?;
-        Ok(weight.contiguous()?.reshape(self.weight_dims().as_slice())?)
-    }
-
-    /// Windows of x by candle's operations: (groups, B OH OW, depth).
-    fn portable_windows(&self, x: &Array) -> Result<Array> {
-        let inputs = self.inputs / self.groups;
-        let pixels = self.batch * self.window.pixels();
-        let rows = taps(x, &self.window, 0.0)?
-            .iter()
-            .map(|view| Ok(view.contiguous()?.reshape((pixels, 1, self.groups, inputs))?))
-            .collect::<Result<Vec<_>>>()?;
-        let windows = Array::cat(&rows, 1)?.permute((2, 0, 1, 3))?.contiguous()?;
-        Ok(windows.reshape((self.groups, pixels, self.depth()))?)
-    }
-
-    /// The weight as (groups, O/groups, depth).
-    fn portable_weight(&self, weight: &Array) -> Result<Array> {
-        let (inputs, taps) = (self.inputs / self.groups, self.window.taps());
-        let weight = weight.contiguous()?.reshape((self.outputs, inputs, taps))?;
-        let weight = weight.transpose(1, 2)?.contiguous()?;
-        Ok(weight.reshape((self.groups, self.outputs / self.groups, self.depth()))?)
-    }
-
-    /// A gradient of the output as (groups, B OH OW, O/groups).
-    fn portable_grad(&self, grad: &Array) -> Result<Array> {
-        let pixels = self.batch * self.window.pixels();
-        let shape = (pixels, self.groups, self.outputs / self.groups);
-        Ok(grad.contiguous()?.reshape(shape)?.transpose(0, 1)?.contiguous()?)
-    }
 }
 
 /// How many threads each of `tasks` parallel tasks may use inside.
@@ -454,11 +473,11 @@ fn threads_inside(tasks: usize) -> usize {
 }
 
 /// (rows, a, b) as (rows, b, a).
-fn exchange<T: Wide>(data: &[T], a: usize, b: usize) -> Vec<T> {
+fn exchange<T: Copy + Default>(data: &[T], a: usize, b: usize) -> Vec<T> {
     if a == 1 || b == 1 {
         return data.to_vec();
     }
-    let mut turned = vec![T::ZERO; data.len()];
+    let mut turned = vec![T::default(); data.len()];
     for (turned, data) in turned.chunks_exact_mut(a * b).zip(data.chunks_exact(a * b)) {
         for (i, row) in data.chunks_exact(b).enumerate() {
             row.iter().enumerate().for_each(|(j, value)| turned[j * a + i] = *value);
@@ -468,21 +487,14 @@ fn exchange<T: Wide>(data: &[T], a: usize, b: usize) -> Vec<T> {
 }
 
 /// Hands the elements of two arrays to `body`.
-fn read<T: Wide, R>(a: &Array, b: &Array, body: impl FnOnce(&[T], &[T]) -> R) -> Result<R> {
+fn read<T: WithDType, R>(a: &Array, b: &Array, body: impl FnOnce(&[T], &[T]) -> R) -> Result<R> {
     let (a, b) = (Elements::of(a)?, Elements::of(b)?);
     a.read(|a: &[T]| b.read(|b: &[T]| body(a, b)))?
 }
 
 /// A bias in the type of the sums.
-fn values<T: Wide>(bias: Option<&Array>) -> Result<Option<Vec<T>>> {
+fn values<T: WithDType>(bias: Option<&Array>) -> Result<Option<Vec<T>>> {
     bias.map(|bias| Ok(bias.to_dtype(T::DTYPE)?.to_vec1()?)).transpose()
-}
-
-/// A portable result in the operands' type, with the bias added before it is rounded.
-fn add_bias(output: Array, bias: Option<&Array>, dtype: DType) -> Result<Array> {
-    let Some(bias) = bias else { return Ok(output.to_dtype(dtype)?) };
-    let wide = widen(&output)?;
-    Ok(wide.broadcast_add(&bias.to_dtype(wide.dtype())?)?.to_dtype(dtype)?)
 }
 
 /// The sizes of a weight and of its bias, checked against the map's channels: (kernel, other
@@ -532,13 +544,13 @@ pub(super) fn check_weight(
 
 /// Sums of a gradient over all but the channels: the gradient of a bias, in the bias's type.
 pub(super) fn bias_gradient(grad: &Array, dtype: DType) -> Result<Array> {
+    const OP: &str = "Conv2d";
     let channels = grad.dims()[grad.rank() - 1];
-    let wide = widen(grad)?;
-    if !cpu::is_native(&wide) {
-        return Ok(wide.sum((0, 1, 2))?.to_dtype(dtype)?);
+    if !cpu::is_native(grad) {
+        return Ok(widen(grad)?.sum((0, 1, 2))?.to_dtype(dtype)?);
     }
-    let sums = with_wide!(wide.dtype(), T => Elements::of(&wide)?.read(|grad: &[T]| {
+    let sums = with_real!(OP, grad.dtype(), T => Elements::of(grad)?.read(|grad: &[T]| {
         cpu::from_vec(cpu::channel_sums(grad, channels), channels)
-    }))??;
+    })?)?;
     Ok(sums.to_dtype(dtype)?)
 }

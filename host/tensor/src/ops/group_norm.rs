@@ -1,6 +1,7 @@
 //! Group normalisation (Wu and He, 2018).
 
 use super::per_channel::{affine, combine, moments, operand, products, vector};
+use crate::cpu::Cast;
 use crate::{Array, Error, Result, Tensor, tape};
 
 /// (x - mean) / sqrt(var + eps) weight + bias of x (B, .., C), with the mean and biased variance of
@@ -64,7 +65,7 @@ pub fn group_norm(
     let places = (weight.is_some(), bias.is_some());
     let inputs: Vec<&Tensor> = [Some(x), weight, bias].into_iter().flatten().collect();
     Ok(tape::record(OP, &inputs, output, move |grad| {
-        let grad = grad.to_dtype(array.dtype())?.reshape(array.shape())?;
+        let grad = grad.cast(array.dtype())?.reshape(array.shape())?;
         let (sum, product) = products(&array, &grad, &mean)?;
         let product = (product * &inverse)?;
         let grad_x = if needs {
@@ -75,12 +76,12 @@ pub fn group_norm(
             let slope = (inverse.sqr()? * mean_of(&product)?)?;
             let constant = (&inverse * mean_of(&sum)?)?;
             let grad = combine(&array, &grad, &mean, [&scale, &slope, &constant])?;
-            Some(grad.reshape(shape)?.to_dtype(type_x)?)
+            Some(grad.reshape(shape)?.cast(type_x)?)
         } else {
             None
         };
-        let grad_w = type_w.map(|dtype| product.sum(0)?.to_dtype(dtype)).transpose()?;
-        let grad_b = type_b.map(|dtype| sum.sum(0)?.to_dtype(dtype)).transpose()?;
+        let grad_w = type_w.map(|dtype| product.sum(0)?.cast(dtype)).transpose()?;
+        let grad_b = type_b.map(|dtype| sum.sum(0)?.cast(dtype)).transpose()?;
         let mut grads = vec![grad_x];
         grads.extend(places.0.then_some(grad_w));
         grads.extend(places.1.then_some(grad_b));

@@ -4,7 +4,7 @@ use super::precision::wide;
 use super::precision::{result_type, with_result};
 use super::shape;
 use crate::cpu::row::{map_rows, reduce_rows, sums, sums2, zip_rows};
-use crate::cpu::{self, Acc, Elements, Real};
+use crate::cpu::{self, Acc, Cast, Elements, Real};
 use crate::{Array, DType, Result, Tensor, tape};
 
 /// x / max(||x||_2, eps) along `dim`. A half type under autocast becomes f32.
@@ -19,14 +19,14 @@ pub fn l2_normalize(x: &Tensor, dim: i64, eps: f64) -> Result<Tensor> {
         kernel(&array, dim, eps, type_y)?
     } else {
         let (output, norm) = portable(&array, dim, eps)?;
-        (output.to_dtype(type_y)?, norm)
+        (output.cast(type_y)?, norm)
     };
     let saved = output.clone();
     Ok(tape::record("L2Normalize", &[x], output, move |grad| {
         Ok(vec![Some(if cpu::is_native(&saved) {
-            kernel_backward(&saved, &norm, &grad.to_dtype(type_y)?, dim, eps, type_x)?
+            kernel_backward(&saved, &norm, &grad.cast(type_y)?, dim, eps, type_x)?
         } else {
-            portable_backward(&saved, &norm, grad, dim, eps)?.to_dtype(type_x)?
+            portable_backward(&saved, &norm, grad, dim, eps)?.cast(type_x)?
         })])
     }))
 }
@@ -103,7 +103,7 @@ fn portable(x: &Array, dim: usize, eps: f64) -> Result<(Array, Array)> {
 /// (grad - y sum(y grad)) / ||x||, or grad / eps where the norm is below eps.
 fn portable_backward(y: &Array, norm: &Array, grad: &Array, dim: usize, eps: f64) -> Result<Array> {
     let (y, grad) = (wide(y)?, wide(grad)?);
-    let counts = norm.ge(eps)?.to_dtype(DType::F32)?.to_dtype(norm.dtype())?;
+    let counts = norm.ge(eps)?.cast(DType::F32)?.cast(norm.dtype())?;
     let along = ((&y * &grad)?.sum_keepdim(dim)? * counts)?;
     Ok((grad - y.broadcast_mul(&along)?)?.broadcast_div(&norm.maximum(eps)?)?)
 }

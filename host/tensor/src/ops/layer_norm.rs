@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::precision::wide;
 use super::precision::{result_type, with_result};
 use crate::cpu::row::{sums, sums3};
-use crate::cpu::{self, Acc, Elements, Real};
+use crate::cpu::{self, Acc, Cast, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, tape};
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last dimension of x (.., C), with the
@@ -47,17 +47,17 @@ pub fn layer_norm(
         kernel(&array, scale.as_ref(), shift.as_ref(), eps, type_y)?
     } else {
         let (output, mean, rstd) = portable(&array, scale.as_ref(), shift.as_ref(), eps)?;
-        (output.to_dtype(type_y)?, mean, rstd)
+        (output.cast(type_y)?, mean, rstd)
     };
     Ok(tape::record("LayerNorm", &inputs, output, move |grad| {
-        let grad = grad.to_dtype(type_y)?;
+        let grad = grad.cast(type_y)?;
         let [grad_x, grad_w, grad_b] = if is_native(&array) {
             kernel_backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
         } else {
             portable_backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
         };
         let cast = |grad: Option<Array>, like: &Array| {
-            grad.map(|grad| Ok::<_, Error>(grad.to_dtype(like.dtype())?)).transpose()
+            grad.map(|grad| grad.cast(like.dtype())).transpose()
         };
         let mut grads = vec![cast(grad_x, &array)?];
         if let Some(scale) = &scale {
@@ -84,7 +84,7 @@ struct Needs {
 /// The elements of a per-channel vector, or `default` for each channel.
 fn channels<A: Acc + Real>(of: Option<&Array>, width: usize, default: A) -> Result<Vec<A>> {
     match of {
-        Some(of) => Elements::of(&of.to_dtype(A::DTYPE)?)?.read(<[A]>::to_vec),
+        Some(of) => Elements::of(&of.cast(A::DTYPE)?)?.read(<[A]>::to_vec),
         None => Ok(vec![default; width]),
     }
 }
@@ -284,10 +284,10 @@ fn portable(
     let rstd = (centred.sqr()?.mean_keepdim(last)? + eps)?.sqrt()?.recip()?;
     let mut y = centred.broadcast_mul(&rstd)?;
     if let Some(scale) = scale {
-        y = y.broadcast_mul(&scale.to_dtype(y.dtype())?)?;
+        y = y.broadcast_mul(&scale.cast(y.dtype())?)?;
     }
     if let Some(shift) = shift {
-        y = y.broadcast_add(&shift.to_dtype(y.dtype())?)?;
+        y = y.broadcast_add(&shift.cast(y.dtype())?)?;
     }
     Ok((y, mean, rstd))
 }
@@ -308,7 +308,7 @@ fn portable_backward(
     let normal = x.broadcast_sub(mean)?.broadcast_mul(rstd)?;
     let grad_x = || -> Result<Array> {
         let u = match scale {
-            Some(scale) => grad.broadcast_mul(&scale.to_dtype(grad.dtype())?)?,
+            Some(scale) => grad.broadcast_mul(&scale.cast(grad.dtype())?)?,
             None => grad.clone(),
         };
         let along = (&u * &normal)?.mean_keepdim(last)?;

@@ -5,7 +5,7 @@ use half::bf16;
 
 use super::broadcast::reduce_to;
 use super::matmul::{operands, product};
-use crate::cpu::{self, Brief, Elements, Matrix, Real, Start};
+use crate::cpu::{self, Brief, Cast, Elements, Matrix, Real, Start};
 use crate::{Array, DType, Error, Result, Tensor, mode, tape, with_real};
 
 /// x (.., I) times the transpose of `weight` (O, I), plus `bias` (O): (.., O). Under autocast the
@@ -48,14 +48,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let dims_x = array.dims().to_vec();
     let tracked: Vec<&Tensor> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     Ok(tape::record("Linear", &tracked, output, move |grad| {
-        let grad = grad.to_dtype(type_y)?.reshape((rows, outputs))?;
+        let grad = grad.cast(type_y)?.reshape((rows, outputs))?;
         let target = |dtype: DType| if fused { dtype } else { type_y };
         let grad_x = || -> Result<Array> {
             let grad = layer(&grad, &right, None, target(type_x), fused)?;
-            Ok(grad.reshape(dims_x)?.to_dtype(type_x)?)
+            grad.reshape(dims_x)?.cast(type_x)
         };
         let grad_w = || -> Result<Array> {
-            Ok(layer(&grad.t()?, &left, None, target(type_w), fused)?.to_dtype(type_w)?)
+            layer(&grad.t()?, &left, None, target(type_w), fused)?.cast(type_w)
         };
         let grad_b = || reduce_to(&grad, &[outputs], type_b);
         Ok(vec![
@@ -75,15 +75,15 @@ fn layer(a: &Array, b: &Array, bias: Option<&Array>, to: DType, fused: bool) -> 
     if !cpu::is_native(a) {
         let output = product(a, b)?;
         return match bias {
-            Some(bias) => Ok(output.broadcast_add(&bias.to_dtype(output.dtype())?)?),
+            Some(bias) => Ok(output.broadcast_add(&bias.cast(output.dtype())?)?),
             None => Ok(output),
         };
     }
     if !fused {
-        let bias = bias.map(|bias| bias.to_dtype(to)).transpose()?;
+        let bias = bias.map(|bias| bias.cast(to)).transpose()?;
         return with_real!("Linear", to, T => kernel::<T>(a, b, bias.as_ref()));
     }
-    let bias = bias.map(|bias| bias.to_dtype(DType::F32)).transpose()?;
+    let bias = bias.map(|bias| bias.cast(DType::F32)).transpose()?;
     let bias = bias.as_ref();
     match (a.dtype() == DType::F32, b.dtype() == DType::F32, to == DType::F32) {
         (true, true, true) => kernel_bf16::<f32, f32, f32>(a, b, bias),

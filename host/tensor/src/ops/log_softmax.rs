@@ -4,7 +4,7 @@ use super::precision::wide;
 use super::precision::{result_type, with_result};
 use super::shape;
 use crate::cpu::row::{largest, map_rows, sums, zip_rows};
-use crate::cpu::{self, Acc, Real};
+use crate::cpu::{self, Acc, Cast, Real};
 use crate::{Array, DType, Result, Tensor, tape};
 
 /// x - log(sum(e^x)) along `dim`, computed from x - max(x). A half type under autocast becomes f32.
@@ -18,14 +18,14 @@ pub fn log_softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
     let output = if cpu::is_native(&array) {
         kernel(&array, dim, type_y)?
     } else {
-        portable(&array, dim)?.to_dtype(type_y)?
+        portable(&array, dim)?.cast(type_y)?
     };
     let saved = output.clone();
     Ok(tape::record("LogSoftmax", &[x], output, move |grad| {
         Ok(vec![Some(if cpu::is_native(&saved) {
-            kernel_backward(&saved, &grad.to_dtype(type_y)?, dim, type_x)?
+            kernel_backward(&saved, &grad.cast(type_y)?, dim, type_x)?
         } else {
-            portable_backward(&saved, grad, dim)?.to_dtype(type_x)?
+            portable_backward(&saved, grad, dim)?.cast(type_x)?
         })])
     }))
 }

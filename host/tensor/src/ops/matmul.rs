@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::broadcast::{promote, reduce_to, shape};
-use crate::cpu::{self, Matrix, Real};
+use crate::cpu::{self, Cast, Matrix, Real};
 use crate::{Array, DType, Error, Result, Tensor, mode, tape, with_real};
 
 /// a b over the last two dimensions; leading dimensions broadcast. Under autocast both are bf16.
@@ -27,7 +27,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (dims_a, dims_b) = (dims_a.to_vec(), dims_b.to_vec());
     let (type_a, type_b) = (array_a.dtype(), array_b.dtype());
     Ok(tape::record("Matmul", &[a, b], output, move |grad| {
-        let grad = grad.to_dtype(left.dtype())?;
+        let grad = grad.cast(left.dtype())?;
         let grad_a = || reduce_to(&product(&grad, &right.t()?)?, &dims_a, type_a);
         let grad_b = || {
             // One matrix on the right for all on the left: one product over all rows.
@@ -47,7 +47,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn operands(a: &Array, b: &Array) -> Result<(Array, Array)> {
     let (a, b) = promote(a, b)?;
     if mode::current().autocast && a.dtype() == DType::F32 {
-        return Ok((a.to_dtype(DType::BF16)?, b.to_dtype(DType::BF16)?));
+        return Ok((a.cast(DType::BF16)?, b.cast(DType::BF16)?));
     }
     Ok((a, b))
 }
@@ -82,8 +82,8 @@ fn single(a: &Array, b: &Array) -> Result<Array> {
 fn portable(a: &Array, b: &Array) -> Result<Array> {
     let dtype = a.dtype();
     if a.device().is_cpu() && matches!(dtype, DType::BF16 | DType::F16) {
-        let wide = portable(&a.to_dtype(DType::F32)?, &b.to_dtype(DType::F32)?)?;
-        return Ok(wide.to_dtype(dtype)?);
+        let wide = portable(&a.cast(DType::F32)?, &b.cast(DType::F32)?)?;
+        return wide.cast(dtype);
     }
     a.matmul(b).or_else(|_| a.contiguous()?.matmul(&b.contiguous()?)).map_err(Into::into)
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::geometry::{Window, map_dims};
 use super::unfold::{fold_taps, taps};
-use crate::cpu::{self, Acc, Elements, Real, vectorized};
+use crate::cpu::{self, Acc, Cast, Elements, Real, vectorized};
 use crate::{Array, DType, Result, Tensor, tape, with_real};
 
 /// Largest of each window of x (B, H, W, C). Padding never wins; the gradient goes to the first of
@@ -27,7 +27,7 @@ pub fn max_pool2d(
     if cpu::is_native(&array) {
         let (output, winners) = with_real!(OP, dtype, T => kernel_forward::<T>(&array, &window))?;
         return Ok(tape::record(OP, &[x], output, move |grad| {
-            let grad = grad.to_dtype(dtype)?;
+            let grad = grad.cast(dtype)?;
             with_real!(OP, dtype, T => kernel_backward::<T>(&grad, &winners, &window))
                 .map(|grad| vec![Some(grad)])
         }));
@@ -36,7 +36,7 @@ pub fn max_pool2d(
     let saved = output.clone();
     Ok(tape::record(OP, &[x], output, move |grad| {
         let grad = portable_backward(&array, &saved, grad, &window)?;
-        Ok(vec![Some(grad.to_dtype(dtype)?)])
+        Ok(vec![Some(grad.cast(dtype)?)])
     }))
 }
 
@@ -133,12 +133,12 @@ fn portable(x: &Array, window: &Window) -> Result<Array> {
 
 fn portable_backward(x: &Array, best: &Array, grad: &Array, window: &Window) -> Result<Array> {
     let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let grad = grad.to_dtype(wide)?;
+    let grad = grad.cast(wide)?;
     let mut free = grad.ones_like()?;
     let views = taps(x, window, f64::NEG_INFINITY)?
         .into_iter()
         .map(|view| {
-            let won = (view.contiguous()?.eq(best)?.to_dtype(wide)? * &free)?;
+            let won = (view.contiguous()?.eq(best)?.cast(wide)? * &free)?;
             free = (&free - &won)?;
             Ok((&grad * won)?)
         })

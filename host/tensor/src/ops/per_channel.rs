@@ -4,13 +4,13 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::{self, Elements, Real};
+use crate::cpu::{self, Cast, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, mode, with_real};
 
 /// The operation's input in the type it computes in: under autocast norms leave the half types.
 pub(super) fn operand(op: &'static str, x: &Array) -> Result<Array> {
     match x.dtype() {
-        DType::BF16 | DType::F16 if mode::current().autocast => Ok(x.to_dtype(DType::F32)?),
+        DType::BF16 | DType::F16 if mode::current().autocast => Ok(x.cast(DType::F32)?),
         DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(x.clone()),
         found => Err(Error::Type { op, found, expected: "f32, f64, bf16 or f16" }),
     }
@@ -34,14 +34,14 @@ pub(super) fn vector(
         let found = format!("{name} {:?}", vector.dims());
         return Err(Error::shape(op, found, format!("[{channels}], one per channel")));
     }
-    Ok(vector.to_dtype(wide(x))?.reshape((1, channels))?)
+    Ok(vector.cast(wide(x))?.reshape((1, channels))?)
 }
 
 /// Mean and sum of squared deviations over the rows, each (S, C).
 pub(super) fn moments(x: &Array) -> Result<(Array, Array)> {
     let (samples, rows, channels) = x.dims3()?;
     if !cpu::is_native(x) {
-        let x = x.to_dtype(wide(x))?;
+        let x = x.cast(wide(x))?;
         let mean = x.mean_keepdim(1)?;
         let square = x.broadcast_sub(&mean)?.sqr()?.sum(1)?;
         return Ok((mean.squeeze(1)?, square));
@@ -66,8 +66,8 @@ pub(super) fn moments(x: &Array) -> Result<(Array, Array)> {
 pub(super) fn products(x: &Array, grad: &Array, mean: &Array) -> Result<(Array, Array)> {
     let (samples, rows, channels) = x.dims3()?;
     if !cpu::is_native(x) {
-        let grad = grad.to_dtype(wide(x))?;
-        let centred = x.to_dtype(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
+        let grad = grad.cast(wide(x))?;
+        let centred = x.cast(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
         return Ok((grad.sum(1)?, (grad * centred)?.sum(1)?));
     }
     with_real!("norm", x.dtype(), T => {
@@ -93,9 +93,9 @@ pub(super) fn products(x: &Array, grad: &Array, mean: &Array) -> Result<(Array, 
 pub(super) fn affine(x: &Array, mean: &Array, scale: &Array, shift: &Array) -> Result<Array> {
     let (_, rows, channels) = x.dims3()?;
     if !cpu::is_native(x) {
-        let centred = x.to_dtype(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
+        let centred = x.cast(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
         let scaled = centred.broadcast_mul(&scale.unsqueeze(1)?)?;
-        return Ok(scaled.broadcast_add(&shift.unsqueeze(1)?)?.to_dtype(x.dtype())?);
+        return scaled.broadcast_add(&shift.unsqueeze(1)?)?.cast(x.dtype());
     }
     with_real!("norm", x.dtype(), T => {
         let (mean, scale, shift) = (values::<T>(mean)?, values::<T>(scale)?, values::<T>(shift)?);
@@ -124,10 +124,10 @@ pub(super) fn combine(
 ) -> Result<Array> {
     let (_, rows, channels) = x.dims3()?;
     if !cpu::is_native(x) {
-        let centred = x.to_dtype(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
-        let grad = grad.to_dtype(wide(x))?.broadcast_mul(&a.unsqueeze(1)?)?;
+        let centred = x.cast(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
+        let grad = grad.cast(wide(x))?.broadcast_mul(&a.unsqueeze(1)?)?;
         let sum = (grad + centred.broadcast_mul(&b.unsqueeze(1)?)?)?;
-        return Ok(sum.broadcast_add(&c.unsqueeze(1)?)?.to_dtype(x.dtype())?);
+        return sum.broadcast_add(&c.unsqueeze(1)?)?.cast(x.dtype());
     }
     with_real!("norm", x.dtype(), T => {
         let mean = values::<T>(mean)?;

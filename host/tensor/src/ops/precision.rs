@@ -1,5 +1,6 @@
 //! The float types in which norms, softmax and losses compute and answer.
 
+use crate::cpu::Cast;
 use crate::{Array, DType, Error, Result, mode};
 
 /// What a norm, softmax or loss returns for an input of `dtype`: the same type, but f32 for a half
@@ -22,7 +23,7 @@ pub(crate) fn wide_type(x: &Array) -> DType {
 
 /// The values in the type in which they are computed with: half types as f32.
 pub(crate) fn wide(x: &Array) -> Result<Array> {
-    Ok(x.to_dtype(wide_type(x))?)
+    x.cast(wide_type(x))
 }
 
 /// Runs `$body` with `$from` and `$to` bound to the element types of the input and the result that

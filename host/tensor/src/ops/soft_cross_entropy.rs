@@ -4,7 +4,7 @@ use super::log_softmax::log_sum_exp;
 use super::precision::result_type;
 use super::precision::wide;
 use crate::cpu::row::{reduce_rows2, sums2, zip_rows};
-use crate::cpu::{self, Acc, Elements, Real};
+use crate::cpu::{self, Acc, Cast, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, tape};
 
 /// -sum_k target_k log_softmax(logits / temperature)_k per row: logits and target (.., K) give (..).
@@ -33,13 +33,13 @@ pub fn soft_cross_entropy(logits: &Tensor, target: &Tensor, temperature: f64) ->
     } else {
         portable(&array, &target, temperature)?
     };
-    Ok(tape::record("SoftCrossEntropy", &[logits], output.to_dtype(type_y)?, move |grad| {
+    Ok(tape::record("SoftCrossEntropy", &[logits], output.cast(type_y)?, move |grad| {
         let grad = wide(grad)?;
         Ok(vec![Some(if cpu::is_native(&array) {
             kernel_backward(&array, &target, &log_sum, &mass, &grad, temperature)?
         } else {
             let grad = portable_backward(&array, &target, &log_sum, &mass, &grad, temperature)?;
-            grad.to_dtype(type_x)?
+            grad.cast(type_x)?
         })])
     }))
 }
@@ -49,7 +49,7 @@ fn pairable(x: &Array, target: &Array) -> Result<Array> {
     use DType::{BF16, F32};
     Ok(match (x.dtype(), target.dtype()) {
         (F32 | BF16, F32 | BF16) => target.clone(),
-        (dtype, _) => target.to_dtype(dtype)?,
+        (dtype, _) => target.cast(dtype)?,
     })
 }
 
@@ -152,7 +152,7 @@ fn backward_row<T: Real, P: Real<Acc = T::Acc>>(
 /// The loss (..), and log(sum(e^(x / T))) and sum(target) per row (.., 1).
 fn portable(x: &Array, target: &Array, temperature: f64) -> Result<(Array, Array, Array)> {
     let scaled = (wide(x)? / temperature)?;
-    let target = wide(target)?.to_dtype(scaled.dtype())?;
+    let target = wide(target)?.cast(scaled.dtype())?;
     let last = scaled.rank() - 1;
     let most = scaled.max_keepdim(last)?;
     let log_sum = scaled.broadcast_sub(&most)?.exp()?.sum_keepdim(last)?.log()?;
@@ -172,7 +172,7 @@ fn portable_backward(
     temperature: f64,
 ) -> Result<Array> {
     let scaled = (wide(x)? / temperature)?;
-    let target = wide(target)?.to_dtype(scaled.dtype())?;
+    let target = wide(target)?.cast(scaled.dtype())?;
     let grad = (wide(grad)?.unsqueeze(scaled.rank() - 1)? / temperature)?;
     let expected = scaled.broadcast_sub(log_sum)?.exp()?.broadcast_mul(mass)?;
     Ok((expected - target)?.broadcast_mul(&grad)?)

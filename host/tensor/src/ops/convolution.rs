@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::geometry::Window;
 use super::unfold::{Channels, fold, unfold, unfold_all};
 use super::{Geometry, depthwise};
-use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, vectorized};
+use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, Vector, vectorized};
 use crate::{Array, DType, Error, Result, with_real};
 use portable::add_bias;
 
@@ -33,7 +33,7 @@ pub(super) struct Convolution {
 }
 
 /// Elements that products take as they are.
-trait Element: Real + Default {
+trait Element: Real<Acc: Vector> + Default {
     /// out = start + a b, rounded once.
     fn product(
         out: &mut [Self],
@@ -100,19 +100,6 @@ macro_rules! with_element {
                 type $type = f32;
                 $body
             }
-        }
-    };
-}
-
-/// Runs `$body` with `$type` bound to the element type of a widened array.
-macro_rules! with_wide {
-    ($dtype:expr, $type:ident => $body:expr) => {
-        if $dtype == DType::F64 {
-            type $type = f64;
-            $body
-        } else {
-            type $type = f32;
-            $body
         }
     };
 }
@@ -190,21 +177,19 @@ impl Convolution {
         if !cpu::is_native(x) {
             return add_bias(self.portable_correlate(x, weight)?, bias, dtype);
         }
-        let output = if self.is_depthwise() {
-            let (x, weight) = (widen(x)?, widen(weight)?);
-            with_wide!(x.dtype(), T => read(&x, &weight, |x: &[T], weight: &[T]| {
-                let bias = values::<T>(bias)?;
-                let bias = bias.as_deref();
-                let output = depthwise::correlate(x, weight, bias, &self.window, self.inputs);
-                cpu::from_vec(output, shape)
-            }))??
-        } else {
-            let (x, weight) = (operand(x)?, operand(weight)?);
-            with_element!(x.dtype(), T => read(&x, &weight, |x: &[T], weight: &[T]| {
-                let bias = values::<<T as Real>::Acc>(bias)?;
-                cpu::from_vec(self.product(x, &self.columns(weight), bias.as_deref()), shape)
-            }))??
-        };
+        let (x, weight) = (operand(x)?, operand(weight)?);
+        let output = with_element!(x.dtype(), T => {
+            let bias = values::<<T as Real>::Acc>(bias)?;
+            let bias = bias.as_deref();
+            let output = if self.is_depthwise() {
+                read(&x, &widen(&weight)?, |x: &[T], weight| {
+                    depthwise::correlate(x, weight, bias, &self.window, self.inputs)
+                })?
+            } else {
+                read(&x, &weight, |x: &[T], weight| self.product(x, &self.columns(weight), bias))?
+            };
+            cpu::from_vec(output, shape)
+        })?;
         cpu::convert(&output, dtype)
     }
 
@@ -217,29 +202,27 @@ impl Convolution {
         if !cpu::is_native(grad) {
             return add_bias(self.portable_spread(grad, weight)?, bias, dtype);
         }
-        let output = if self.is_depthwise() {
-            let (grad, weight) = (widen(grad)?, widen(weight)?);
-            with_wide!(grad.dtype(), T => read(&grad, &weight, |grad: &[T], weight: &[T]| {
-                let bias = values::<T>(bias)?;
-                let bias = bias.as_deref();
-                let output =
-                    depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs);
+        let (grad, weight) = (operand(grad)?, operand(weight)?);
+        let output = with_element!(grad.dtype(), T => {
+            let bias = values::<<T as Real>::Acc>(bias)?;
+            let bias = bias.as_deref();
+            if self.is_depthwise() {
+                let output = read(&grad, &widen(&weight)?, |grad: &[T], weight| {
+                    depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs)
+                })?;
                 cpu::from_vec(output, shape)
-            }))??
-        } else {
-            let (grad, weight) = (operand(grad)?, operand(weight)?);
-            with_element!(grad.dtype(), T => read(&grad, &weight, |grad: &[T], weight: &[T]| {
-                let bias = values::<<T as Real>::Acc>(bias)?;
-                let bias = bias.as_deref();
-                match self.turned().filter(|_| !self.is_narrow()) {
-                    Some(turned) => {
-                        let output = turned.product(grad, &self.turned_weight(weight), bias);
-                        cpu::from_vec(output, shape)
-                    }
-                    None => cpu::from_vec(self.folded(grad, &self.packed(weight), bias), shape),
-                }
-            }))??
-        };
+            } else if let Some(turned) = self.turned().filter(|_| !self.is_narrow()) {
+                let output = read(&grad, &weight, |grad: &[T], weight| {
+                    turned.product(grad, &self.turned_weight(weight), bias)
+                })?;
+                cpu::from_vec(output, shape)
+            } else {
+                let output = read(&grad, &weight, |grad: &[T], weight| {
+                    self.folded(grad, &self.packed(weight), bias)
+                })?;
+                cpu::from_vec(output, shape)
+            }
+        })?;
         cpu::convert(&output, dtype)
     }
 
@@ -248,18 +231,14 @@ impl Convolution {
         if !cpu::is_native(x) {
             return self.portable_weight_gradient(x, grad);
         }
-        let dims = self.weight_dims();
-        if self.is_depthwise() {
-            let (x, grad) = (widen(x)?, widen(grad)?);
-            return with_wide!(x.dtype(), T => read(&x, &grad, |x: &[T], grad: &[T]| {
-                let weight = depthwise::weight_gradient(x, grad, &self.window, self.inputs);
-                cpu::from_vec(weight, dims.as_slice())
-            }))?;
-        }
         let (x, grad) = (operand(x)?, operand(grad)?);
-        with_element!(x.dtype(), T => read(&x, &grad, |x: &[T], grad: &[T]| {
-            cpu::from_vec(self.unpacked(&self.outer(x, grad)), dims.as_slice())
-        }))?
+        with_element!(x.dtype(), T => {
+            let weight = read(&x, &grad, |x: &[T], grad: &[T]| match self.is_depthwise() {
+                true => depthwise::weight_gradient(x, grad, &self.window, self.inputs),
+                false => self.unpacked(&self.outer(x, grad)),
+            })?;
+            cpu::from_vec(weight, self.weight_dims().as_slice())
+        })
     }
 
     /// Weights (O, I, taps) as the right matrices of a product: per group (taps, I, O).
@@ -487,9 +466,13 @@ fn exchange<T: Copy + Default>(data: &[T], a: usize, b: usize) -> Vec<T> {
 }
 
 /// Hands the elements of two arrays to `body`.
-fn read<T: WithDType, R>(a: &Array, b: &Array, body: impl FnOnce(&[T], &[T]) -> R) -> Result<R> {
+fn read<A: WithDType, B: WithDType, R>(
+    a: &Array,
+    b: &Array,
+    body: impl FnOnce(&[A], &[B]) -> R,
+) -> Result<R> {
     let (a, b) = (Elements::of(a)?, Elements::of(b)?);
-    a.read(|a: &[T]| b.read(|b: &[T]| body(a, b)))?
+    a.read(|a: &[A]| b.read(|b: &[B]| body(a, b)))?
 }
 
 /// A bias in the type of the sums.

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::geometry::Window;
 use super::unfold::{fold_taps, taps};
-use crate::cpu::{self, Vector};
+use crate::cpu::{self, Acc as _, Real, Vector};
 use crate::{Array, Result};
 
 /// Channels that are computed together: one 512-bit register of f32, or a few shorter ones.
@@ -104,10 +104,10 @@ impl Correlation {
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
     /// positions are and stay 0.
     #[inline(always)]
-    fn fill<T: Vector>(
+    fn fill<E: Real<Acc: Vector>>(
         &self,
-        buffer: &mut [T],
-        image: &[T],
+        buffer: &mut [E::Acc],
+        image: &[E],
         row: usize,
         rows: usize,
         first: usize,
@@ -119,7 +119,7 @@ impl Correlation {
             buffer.chunks_exact_mut(width * LANES).take(self.reach(0, rows)).enumerate()
         {
             let Some(y) = source(top + line as isize, self.spread[0], self.source[0]) else {
-                slots.fill(T::ZERO);
+                slots.fill(E::Acc::ZERO);
                 continue;
             };
             let pixels = &image[y * self.source[1] * self.channels..];
@@ -139,14 +139,18 @@ impl Correlation {
     }
 }
 
-/// Copies `lanes` elements: a full block by moves of registers, where a call would cost more.
+/// Copies `lanes` elements, widened: a full block by moves of registers, where a call would cost more.
 #[inline(always)]
-fn copy_lanes<T: Copy>(to: &mut [T], from: &[T], lanes: usize) {
+fn copy_lanes<E: Real>(to: &mut [E::Acc], from: &[E], lanes: usize) {
     if lanes == LANES {
-        let to: &mut [T; LANES] = (&mut to[..LANES]).try_into().expect("of that length");
-        *to = from[..LANES].try_into().expect("of that length");
+        let to: &mut [E::Acc; LANES] = (&mut to[..LANES]).try_into().expect("of that length");
+        let from: &[E; LANES] = from[..LANES].try_into().expect("of that length");
+        *to = from.map(
+            #[inline(always)]
+            |x| x.acc(),
+        );
     } else {
-        to[..lanes].copy_from_slice(&from[..lanes]);
+        to[..lanes].iter_mut().zip(from).for_each(|(to, x)| *to = x.acc());
     }
 }
 
@@ -170,36 +174,41 @@ fn pack<T: Vector>(weight: &[T], channels: usize, taps: usize, turned: bool) -> 
 }
 
 /// x (B, H, W, C) with weight (C, kh, kw).
-pub(super) fn correlate<T: Vector>(
-    x: &[T],
-    weight: &[T],
-    bias: Option<&[T]>,
+pub(super) fn correlate<E: Real<Acc: Vector>>(
+    x: &[E],
+    weight: &[E::Acc],
+    bias: Option<&[E::Acc]>,
     window: &Window,
     channels: usize,
-) -> Vec<T> {
+) -> Vec<E> {
     let weight = pack(weight, channels, window.taps(), false);
     run(&Correlation::forward(window, channels), x, &weight, bias)
 }
 
 /// The gradient of [`correlate`] with respect to x.
-pub(super) fn input_gradient<T: Vector>(
-    grad: &[T],
-    weight: &[T],
-    bias: Option<&[T]>,
+pub(super) fn input_gradient<E: Real<Acc: Vector>>(
+    grad: &[E],
+    weight: &[E::Acc],
+    bias: Option<&[E::Acc]>,
     window: &Window,
     channels: usize,
-) -> Vec<T> {
+) -> Vec<E> {
     let weight = pack(weight, channels, window.taps(), true);
     run(&Correlation::backward(window, channels), grad, &weight, bias)
 }
 
-fn run<T: Vector>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+fn run<E: Real<Acc: Vector>>(
+    plan: &Correlation,
+    x: &[E],
+    weight: &[E::Acc],
+    bias: Option<&[E::Acc]>,
+) -> Vec<E> {
     let channels = plan.channels;
     let image = plan.source[0] * plan.source[1] * channels;
     let row = plan.output[1] * channels;
-    let mut output = cpu::unwritten::<T>(x.len() / image * plan.output[0] * row);
+    let mut output = cpu::unwritten::<E>(x.len() / image * plan.output[0] * row);
     let band = plan.band();
-    let bands: Vec<&mut [T]> = output
+    let bands: Vec<&mut [E]> = output
         .chunks_mut(plan.output[0] * row)
         .flat_map(|image| image.chunks_mut(band * row))
         .collect();
@@ -215,18 +224,18 @@ fn run<T: Vector>(plan: &Correlation, x: &[T], weight: &[T], bias: Option<&[T]>)
 }
 
 /// Some output rows of one image.
-struct Band<'a, T> {
+struct Band<'a, E: Real> {
     plan: &'a Correlation,
-    buffer: &'a mut [T],
-    x: &'a [T],
-    weight: &'a [T],
-    bias: Option<&'a [T]>,
-    output: &'a mut [T],
+    buffer: &'a mut [E::Acc],
+    x: &'a [E],
+    weight: &'a [E::Acc],
+    bias: Option<&'a [E::Acc]>,
+    output: &'a mut [E],
     first: usize,
     rows: usize,
 }
 
-impl<T: Vector> WithSimd for Band<'_, T> {
+impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -241,12 +250,12 @@ impl<T: Vector> WithSimd for Band<'_, T> {
             let channel = block * LANES;
             let lanes = LANES.min(channels - channel);
             plan.fill(buffer, x, first, rows, channel);
-            let mut start = [T::ZERO; LANES];
+            let mut start = [E::Acc::ZERO; LANES];
             if let Some(bias) = bias {
                 start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
             }
-            let (buffer, weight) = (T::split::<S>(buffer).0, T::split::<S>(weight).0);
-            let start = T::split::<S>(&start).0;
+            let (buffer, weight) = (E::Acc::split::<S>(buffer).0, E::Acc::split::<S>(weight).0);
+            let start = E::Acc::split::<S>(&start).0;
             for row in 0..rows {
                 for column in (0..columns).step_by(tile) {
                     let pixels = tile.min(columns - column);
@@ -254,7 +263,7 @@ impl<T: Vector> WithSimd for Band<'_, T> {
                     let place = (first, row, column);
                     macro_rules! sizes {
                         ($($size:literal)*) => { match pixels {
-                            $($size => tile_of_pixels::<S, T, $size>(
+                            $($size => tile_of_pixels::<S, E, $size>(
                                 simd, plan, buffer, weight, start, output, lanes, place,
                             ),)*
                             _ => unreachable!("a tile has at most {PIXELS} pixels"),
@@ -274,21 +283,21 @@ const fn registers<S: Simd, T: Vector>() -> usize {
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "an inlined part of a loop")]
-fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
+fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
     simd: S,
     plan: &Correlation,
-    buffer: &[T::Of<S>],
-    weight: &[T::Of<S>],
-    start: &[T::Of<S>],
-    output: &mut [T],
+    buffer: &[<E::Acc as Vector>::Of<S>],
+    weight: &[<E::Acc as Vector>::Of<S>],
+    start: &[<E::Acc as Vector>::Of<S>],
+    output: &mut [E],
     lanes: usize,
     (top, row, column): (usize, usize, usize),
 ) {
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
-    for register in 0..registers::<S, T>() {
+    for register in 0..registers::<S, E::Acc>() {
         let mut sums = [start[register]; N];
-        let mut weights = weight.chunks_exact(registers::<S, T>());
+        let mut weights = weight.chunks_exact(registers::<S, E::Acc>());
         for tap_h in 0..plan.kernel[0] {
             let line = row * stride_h + tap_h * plan.dilation[0];
             if plan.is_padding(top * stride_h + line) {
@@ -297,8 +306,9 @@ fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
             }
             let line = line * width + column * stride_w;
             for (tap_w, weight) in weights.by_ref().take(plan.kernel[1]).enumerate() {
-                let pixels = &buffer[(line + tap_w * plan.dilation[1]) * registers::<S, T>()..];
-                accumulate::<S, T, N>(
+                let pixels =
+                    &buffer[(line + tap_w * plan.dilation[1]) * registers::<S, E::Acc>()..];
+                accumulate::<S, E::Acc, N>(
                     simd,
                     &mut sums,
                     pixels,
@@ -308,16 +318,30 @@ fn tile_of_pixels<S: Simd, T: Vector, const N: usize>(
                 );
             }
         }
-        let first = register * (LANES / registers::<S, T>());
-        let len = (LANES / registers::<S, T>()).min(lanes.saturating_sub(first));
+        let first = register * (LANES / registers::<S, E::Acc>());
+        let len = (LANES / registers::<S, E::Acc>()).min(lanes.saturating_sub(first));
         for (pixel, sum) in sums.iter().enumerate() {
             let output = &mut output[pixel * plan.channels..][..lanes][first.min(lanes)..];
-            let (full, rest) = T::split_mut::<S>(&mut output[..len]);
-            match full.first_mut() {
-                Some(slot) => *slot = *sum,
-                None => rest.copy_from_slice(&elements::<S, T>(sum)[..len]),
-            }
+            store::<S, E>(&mut output[..len], sum);
         }
+    }
+}
+
+/// Writes the first lanes of a register, rounded.
+#[inline(always)]
+fn store<S: Simd, E: Real<Acc: Vector>>(output: &mut [E], sum: &<E::Acc as Vector>::Of<S>) {
+    if size_of::<E>() == size_of::<E::Acc>() {
+        let output = bytemuck::cast_slice_mut::<E, E::Acc>(output);
+        if let Some(slot) = E::Acc::split_mut::<S>(output).0.first_mut() {
+            *slot = *sum;
+            return;
+        }
+    }
+    let sums = elements::<S, E::Acc>(sum);
+    let round = |(slot, sum): (&mut E, &E::Acc)| *slot = E::round(*sum);
+    match <&mut [E; LANES]>::try_from(&mut *output) {
+        Ok(full) => full.iter_mut().zip(&sums).for_each(round),
+        Err(_) => output.iter_mut().zip(&sums).for_each(round),
     }
 }
 
@@ -357,24 +381,24 @@ fn accumulate<S: Simd, T: Vector, const N: usize>(
 }
 
 /// The gradient of [`correlate`] with respect to the weight, (C, kh, kw).
-pub(super) fn weight_gradient<T: Vector>(
-    x: &[T],
-    grad: &[T],
+pub(super) fn weight_gradient<E: Real<Acc: Vector>>(
+    x: &[E],
+    grad: &[E],
     window: &Window,
     channels: usize,
-) -> Vec<T> {
+) -> Vec<E::Acc> {
     let plan = Correlation::forward(window, channels);
     let image = plan.source[0] * plan.source[1] * channels;
     let taps = window.taps();
     let bands = plan.bands(x.len() / image);
     // A fixed partition: the order of the sums does not depend on which thread was free.
     let share = bands.len().div_ceil(rayon::current_num_threads());
-    let partial: Vec<Vec<T>> = bands
+    let partial: Vec<Vec<E::Acc>> = bands
         .par_chunks(share)
         .map(|bands| {
-            let mut sums = vec![T::ZERO; channels.div_ceil(LANES) * taps * LANES];
+            let mut sums = vec![E::Acc::ZERO; channels.div_ceil(LANES) * taps * LANES];
             let mut buffer = plan.buffer();
-            let mut grads = vec![T::ZERO; plan.band() * plan.output[1] * LANES];
+            let mut grads = vec![E::Acc::ZERO; plan.band() * plan.output[1] * LANES];
             for &(index, first, rows) in bands {
                 let x = &x[index * image..(index + 1) * image];
                 let start = (index * plan.output[0] + first) * plan.output[1] * channels;
@@ -393,7 +417,7 @@ pub(super) fn weight_gradient<T: Vector>(
             sums
         })
         .collect();
-    let mut weight = vec![T::ZERO; channels * taps];
+    let mut weight = vec![E::Acc::ZERO; channels * taps];
     for (channel, filter) in weight.chunks_exact_mut(taps).enumerate() {
         for (tap, value) in filter.iter_mut().enumerate() {
             let place = (channel / LANES * taps + tap) * LANES + channel % LANES;
@@ -404,18 +428,18 @@ pub(super) fn weight_gradient<T: Vector>(
 }
 
 /// What some output rows of one image add to the gradient of the weight.
-struct BandOfWeights<'a, T> {
+struct BandOfWeights<'a, E: Real> {
     plan: &'a Correlation,
-    buffer: &'a mut [T],
-    grads: &'a mut [T],
-    x: &'a [T],
-    grad: &'a [T],
-    sums: &'a mut [T],
+    buffer: &'a mut [E::Acc],
+    grads: &'a mut [E::Acc],
+    x: &'a [E],
+    grad: &'a [E],
+    sums: &'a mut [E::Acc],
     first: usize,
     rows: usize,
 }
 
-impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
+impl<E: Real<Acc: Vector>> WithSimd for BandOfWeights<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -430,19 +454,19 @@ impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
             {
                 copy_lanes(slot, &pixel[channel..], lanes);
             }
-            let buffer = T::split::<S>(buffer).0;
-            let grads = T::split::<S>(&grads[..rows * plan.output[1] * LANES]).0;
+            let buffer = E::Acc::split::<S>(buffer).0;
+            let grads = E::Acc::split::<S>(&grads[..rows * plan.output[1] * LANES]).0;
             for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
-                let sums = T::split_mut::<S>(sums).0;
+                let sums = E::Acc::split_mut::<S>(sums).0;
                 let mut tap_w = 0;
                 while tap_w < kernel_w {
                     let place = (tap_h, tap_w);
-                    let sums = &mut sums[tap_w * registers::<S, T>()..];
+                    let sums = &mut sums[tap_w * registers::<S, E::Acc>()..];
                     tap_w += match kernel_w - tap_w {
-                        7.. => row_of_taps::<S, T, 7>(simd, plan, buffer, grads, sums, place),
-                        5.. => row_of_taps::<S, T, 5>(simd, plan, buffer, grads, sums, place),
-                        3.. => row_of_taps::<S, T, 3>(simd, plan, buffer, grads, sums, place),
-                        _ => row_of_taps::<S, T, 1>(simd, plan, buffer, grads, sums, place),
+                        7.. => row_of_taps::<S, E::Acc, 7>(simd, plan, buffer, grads, sums, place),
+                        5.. => row_of_taps::<S, E::Acc, 5>(simd, plan, buffer, grads, sums, place),
+                        3.. => row_of_taps::<S, E::Acc, 3>(simd, plan, buffer, grads, sums, place),
+                        _ => row_of_taps::<S, E::Acc, 1>(simd, plan, buffer, grads, sums, place),
                     };
                 }
             }

@@ -368,8 +368,10 @@ fn reconstruction_takes_heads_beside_the_base_as_teachers_alone() {
     let same_grid = beside(BASES[0], "parallel");
     let mut learner = mae(&same_grid, &graph("aux", "base")).unwrap();
     train(&mut learner, false, "MAE with a teacher beside the base");
-    for edges in [graph("aux", "aux"), "supervision = \"hssl\"".into()] {
-        let error = refused(&same_grid, &edges);
+    let both = "supervision = \"edges\"\nedges = [{ teacher = \"aux\", student = \"base\" }, \
+                { teacher = \"aux\", student = \"aux\" }]";
+    for edges in [both, "supervision = \"hssl\""] {
+        let error = refused(&same_grid, edges);
         assert!(error.contains("\"aux\" is a network beside the base"), "{error}");
     }
     let other_grid =

@@ -279,7 +279,10 @@ pub struct Loss {
     pub total: Tensor,
     /// Its terms, scalars.
     pub parts: BTreeMap<String, Tensor>,
-    /// What else is worth logging.
+    /// What else is worth logging, scalars: the host shows them in a panel of their own, as
+    /// `diagnostics/NAME`. It warns of a collapse where `mean_entropy.END` (of the teacher's mean
+    /// assignment, share of log K), `std.END` or `target_std.END` (spread of embeddings, 1 for even) is
+    /// near 0, or `teacher_entropy.END` near 1; END is a branch.
     pub metrics: BTreeMap<String, Tensor>,
 }
 

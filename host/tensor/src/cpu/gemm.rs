@@ -1,12 +1,9 @@
 //! Matrix products of strided matrices, without copies for transposes.
 
-use std::any::TypeId;
-use std::mem::MaybeUninit;
-
 use gemm::Parallelism;
 
-use super::{Real, gemm_f32};
-use crate::with_real;
+use super::{Real, gemm_f32, unwritten};
+use crate::{DType, with_real};
 
 /// A matrix inside a slice: element (i, j) lies at `offset + i * row + j * column`.
 #[derive(Clone, Copy, Debug)]
@@ -81,19 +78,8 @@ pub fn matmul<T: Real>(
     bias: Option<&[T]>,
     threads: usize,
 ) -> Vec<T> {
-    let start = bias.map_or(Start::Zero, Start::Bias);
-    // A kernel that writes every element needs none that were written before.
-    let mut out: Vec<T> = Vec::with_capacity(m * n);
-    let slots = &mut out.spare_capacity_mut()[..m * n];
-    // SAFETY: the sums do not start from `slots`, and if the kernel ran it wrote all of them.
-    unsafe {
-        if as_f32(slots, a, b, (m, k, n), start, threads) {
-            out.set_len(m * n);
-            return out;
-        }
-    }
-    out.resize(m * n, T::zero());
-    matmul_into(&mut out, a, b, (m, k, n), start, threads);
+    let mut out = unwritten(m * n);
+    matmul_into(&mut out, a, b, (m, k, n), bias.map_or(Start::Zero, Start::Bias), threads);
     out
 }
 
@@ -112,11 +98,14 @@ pub fn matmul_into<T: Real>(
     threads: usize,
 ) {
     assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
-    // SAFETY: elements are elements of `MaybeUninit`, and nothing is written that is not one.
-    let slots = unsafe { &mut *(std::ptr::from_mut(&mut out[..m * n]) as *mut [MaybeUninit<T>]) };
-    // SAFETY: all of `slots` is initialised.
-    if unsafe { as_f32(slots, a, b, (m, k, n), start, threads) } {
-        return;
+    if T::DTYPE == DType::F32 && gemm_f32::pays((m, k, n)) {
+        let start = match start {
+            Start::Zero => Start::Zero,
+            Start::Bias(bias) => Start::Bias(bytemuck::cast_slice(bias)),
+            Start::Out => Start::Out,
+        };
+        let out = bytemuck::cast_slice_mut(&mut out[..m * n]);
+        return gemm_f32::multiply(out, a.cast(), b.cast(), (m, k, n), start, threads);
     }
     let result: crate::Result<()> = with_real!("gemm", T::DTYPE, E => {
         if std::mem::size_of::<E>() >= 4 {
@@ -127,43 +116,6 @@ pub fn matmul_into<T: Real>(
         Ok(())
     });
     result.expect("every Real is a float type");
-}
-
-/// Multiplies by our kernel if T is f32 and it pays, and says whether it did: then it wrote every
-/// element.
-///
-/// # Safety
-/// `out` is initialised if the sums start from it.
-unsafe fn as_f32<T: Real>(
-    out: &mut [MaybeUninit<T>],
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    (m, k, n): (usize, usize, usize),
-    start: Start<'_, T>,
-    threads: usize,
-) -> bool {
-    if TypeId::of::<T>() != TypeId::of::<f32>() || !gemm_f32::pays((m, k, n)) {
-        return false;
-    }
-    fn plain<T>(data: &[T]) -> &[f32] {
-        // SAFETY: T is f32, as was checked above, and the slice lives as long.
-        unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), data.len()) }
-    }
-    fn matrix<T>(x: Matrix<'_, T>) -> Matrix<'_, f32> {
-        Matrix { data: plain(x.data), row: x.row, column: x.column }
-    }
-    let start = match start {
-        Start::Zero => Start::Zero,
-        Start::Bias(bias) => Start::Bias(plain(bias)),
-        Start::Out => Start::Out,
-    };
-    let (data, len) = (out.as_mut_ptr().cast(), out.len());
-    // SAFETY: as in `plain`; `out` is not used besides, and is initialised where it is read.
-    unsafe {
-        let out = std::slice::from_raw_parts_mut(data, len);
-        gemm_f32::multiply(out, matrix(a), matrix(b), (m, k, n), start, threads);
-    }
-    true
 }
 
 fn native<T: Real>(

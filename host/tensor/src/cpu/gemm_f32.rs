@@ -7,11 +7,10 @@
 //! memory, not from a cache. Every element of the product is
 //! summed by one task in order of depth: the result does not depend on the number of threads.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::panels::{AHEAD, Panels, Shared, Side, divide, fetch, fetch_line, fetch_to_write, pack};
-use super::{Matrix, Start};
+use super::panels::{AHEAD, Panels, Shared, Side, divide, pack};
+use super::{Matrix, Start, fetch, fetch_line, fetch_to_write};
 use pulp::{Simd, WithSimd};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
@@ -48,11 +47,8 @@ pub(super) fn pays((m, k, n): (usize, usize, usize)) -> bool {
 ///
 /// # Panics
 /// A slice is shorter than its matrix.
-///
-/// # Safety
-/// `out` is initialised if the sums start from it.
-pub(super) unsafe fn multiply(
-    out: &mut [MaybeUninit<f32>],
+pub(super) fn multiply(
+    out: &mut [f32],
     a: Matrix<'_, f32>,
     b: Matrix<'_, f32>,
     (m, k, n): (usize, usize, usize),
@@ -71,7 +67,7 @@ pub(super) unsafe fn multiply(
         Start::Zero | Start::Out => None,
     };
     let passes = k.div_ceil(DEPTH);
-    let shared = Shared(out.as_mut_ptr().cast());
+    let shared = Shared(out.as_mut_ptr());
     for pass in 0..passes {
         let depth = pass * k / passes..(pass + 1) * k / passes;
         let panel = depth.len() * width;
@@ -353,8 +349,7 @@ impl Block<'_> {
         }
         let full = columns / S::F32_LANES;
         for (row, sums) in sums.iter().enumerate().take(height) {
-            // SAFETY: the tile at `place` lies inside `out`, and no other task has it. What is read,
-            // because `add` says so, was written by an earlier pass or by the caller.
+            // SAFETY: the tile at `place` lies inside `out`, and no other task has it.
             unsafe {
                 let slots = self.out.0.add(place + row * self.stride);
                 for (index, sum) in sums.iter().enumerate().take(full) {
@@ -419,12 +414,7 @@ mod tests {
                         if !matches!(start, Start::Out) {
                             found.fill(f32::NAN);
                         }
-                        let (len, slots) = (found.len(), found.as_mut_ptr().cast());
-                        // SAFETY: the elements of `found`, all of them initialised.
-                        unsafe {
-                            let slots = std::slice::from_raw_parts_mut(slots, len);
-                            multiply(slots, a, b, (m, k, n), start, threads);
-                        }
+                        multiply(&mut found, a, b, (m, k, n), start, threads);
                         for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                             let before = match start {
                                 Start::Zero => 0.0,

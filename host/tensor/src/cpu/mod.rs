@@ -5,6 +5,7 @@ mod channels;
 mod convert;
 pub mod copy;
 mod elements;
+mod fetch;
 mod gemm;
 mod gemm_bf16;
 mod gemm_f32;
@@ -28,6 +29,7 @@ pub use channels::{
 pub use convert::{Cast, convert};
 pub use copy::contiguous;
 pub use elements::{Acc, Elements, Real, from_vec, is_native};
+pub use fetch::{fetch, fetch_line, fetch_to_write};
 pub use gemm::{Matrix, Start, matmul, matmul_into};
 pub use gemm_bf16::{Brief, matmul_bf16_into};
 pub use order::first_in_order;

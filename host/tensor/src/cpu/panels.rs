@@ -69,43 +69,6 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 /// too far apart for the processor to see them coming.
 pub(super) const AHEAD: usize = 8;
 
-/// Bytes that memory hands out at a time.
-const LINE: usize = 64;
-
-/// Asks for what will be read soon; any address may be given.
-#[inline(always)]
-pub(super) fn fetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which reads nothing.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
-/// The same of `len` elements side by side.
-#[inline(always)]
-pub(super) fn fetch_line<T>(start: *const T, len: usize) {
-    for at in (0..len * size_of::<T>()).step_by(LINE) {
-        fetch(start.cast::<u8>().wrapping_add(at));
-    }
-}
-
-/// Asks for what will be written soon; any address may be given.
-#[inline(always)]
-pub(super) fn fetch_to_write<T>(at: *mut T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which writes nothing.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(at.cast_const().cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
 /// Calls `pack(index, panel)` for each panel of `len` words.
 pub(super) fn pack<T: Send>(
     packed: &mut [T],

@@ -1,11 +1,11 @@
 //! Elementwise kernels: operands of any strides, so broadcast and permuted ones are not copied.
 
-use std::mem::MaybeUninit;
-
+use bytemuck::Pod;
 use candle_core::{Storage, WithDType};
 use rayon::prelude::*;
 
-use super::{Real, from_vec, vectorized};
+use super::panels::Shared;
+use super::{Real, from_vec, unwritten, vectorized};
 use crate::{Array, Result};
 
 /// Elements per task.
@@ -24,7 +24,7 @@ pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Ar
             |[slots], [start], [step], buffer| {
                 let x = line(&elements[start..], step, slots.len(), buffer);
                 for (slot, x) in slots.iter_mut().zip(x) {
-                    slot.write(T::round(f(x.acc())));
+                    *slot = T::round(f(x.acc()));
                 }
             },
         )
@@ -47,8 +47,8 @@ pub fn map_twice<T: Real>(
                 let x = line(&elements[start..], step, first.len(), buffer);
                 for ((first, second), x) in first.iter_mut().zip(second).zip(x) {
                     let (a, b) = f(x.acc());
-                    first.write(T::round(a));
-                    second.write(T::round(b));
+                    *first = T::round(a);
+                    *second = T::round(b);
                 }
             },
         )
@@ -74,7 +74,7 @@ pub fn zip_map<T: Real>(
 ///
 /// # Panics
 /// The shapes differ.
-pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
+pub fn zip<A: WithDType, B: WithDType, O: WithDType + Pod>(
     a: &Array,
     b: &Array,
     f: impl Fn(A, B) -> O + Sync,
@@ -91,7 +91,7 @@ pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
                     let a = line(&left[starts[0]..], steps[0], slots.len(), buffer_a);
                     let b = line(&right[starts[1]..], steps[1], slots.len(), buffer_b);
                     for (slot, (a, b)) in slots.iter_mut().zip(a.iter().zip(b)) {
-                        slot.write(f(*a, *b));
+                        *slot = f(*a, *b);
                     }
                 },
             )
@@ -104,7 +104,7 @@ pub fn zip<A: WithDType, B: WithDType, O: WithDType>(
 ///
 /// # Panics
 /// The shapes differ.
-pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType>(
+pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType + Pod>(
     a: &Array,
     b: &Array,
     c: &Array,
@@ -124,7 +124,7 @@ pub fn zip3<A: WithDType, B: WithDType, C: WithDType, O: WithDType>(
                         let b = line(&second[starts[1]..], steps[1], slots.len(), buffer_b);
                         let c = line(&third[starts[2]..], steps[2], slots.len(), buffer_c);
                         for (slot, ((a, b), c)) in slots.iter_mut().zip(a.iter().zip(b).zip(c)) {
-                            slot.write(f(*a, *b, *c));
+                            *slot = f(*a, *b, *c);
                         }
                     },
                 )
@@ -145,7 +145,7 @@ pub fn view<T: WithDType, R>(array: &Array, body: impl FnOnce(&[T], &[usize]) ->
 }
 
 /// The one output of a walk, in the shape of `like`.
-fn single<O: WithDType>([output]: [Vec<O>; 1], like: &Array) -> Result<Array> {
+fn single<O: WithDType + Pod>([output]: [Vec<O>; 1], like: &Array) -> Result<Array> {
     from_vec(output, like.shape())
 }
 
@@ -153,16 +153,16 @@ fn single<O: WithDType>([output]: [Vec<O>; 1], like: &Array) -> Result<Array> {
 /// is called for at most [`BLOCK`] slots of each output, for which each of the `N` operands advances
 /// by a constant step, and writes every slot. Each task has its own scratch.
 #[inline(always)]
-fn walk<const N: usize, const M: usize, O: Copy + Send, S>(
+fn walk<const N: usize, const M: usize, O: Pod + Send, S>(
     shape: &[usize],
     strides: [&[usize]; N],
     scratch: impl Fn() -> S + Sync,
-    run: impl Fn([&mut [MaybeUninit<O>]; M], [usize; N], [usize; N], &mut S) + Sync,
+    run: impl Fn([&mut [O]; M], [usize; N], [usize; N], &mut S) + Sync,
 ) -> [Vec<O>; M] {
     let rows = Rows::new(shape, strides);
     let total: usize = shape.iter().product();
-    let mut outputs: [Vec<O>; M] = std::array::from_fn(|_| Vec::with_capacity(total));
-    let bases = outputs.each_mut().map(|output| Base(output.as_mut_ptr().cast()));
+    let mut outputs: [Vec<O>; M] = std::array::from_fn(|_| unwritten(total));
+    let bases = outputs.each_mut().map(|output| Shared(output.as_mut_ptr()));
     let task = |chunk: usize| {
         let mut scratch = scratch();
         let (mut at, end) = (chunk * CHUNK, total.min((chunk + 1) * CHUNK));
@@ -188,18 +188,8 @@ fn walk<const N: usize, const M: usize, O: Copy + Send, S>(
         );
     };
     (0..total.div_ceil(CHUNK)).into_par_iter().for_each(task);
-    for output in &mut outputs {
-        // SAFETY: the chunks cover the `total` slots, and `run`, which only this file provides, writes
-        // every slot that it is given.
-        unsafe { output.set_len(total) };
-    }
     outputs
 }
-
-/// Where an output begins, for tasks that write disjoint parts of it.
-struct Base<O>(*mut MaybeUninit<O>);
-// SAFETY: tasks write disjoint parts of it, values that may be sent.
-unsafe impl<O: Send> Sync for Base<O> {}
 
 /// `len` elements `step` apart, side by side: as they lie if `step` is 1, else in `buffer`.
 #[inline(always)]

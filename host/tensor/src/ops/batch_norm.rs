@@ -1,6 +1,7 @@
 //! Batch normalisation (Ioffe and Szegedy, 2015).
 
-use super::per_channel::{affine, combine, moments, operand, products, vector};
+use super::per_channel::{affine, combine, moments, products, vector};
+use super::precision::check_float;
 use crate::cpu::Cast;
 use crate::{Error, Result, Tensor, tape};
 
@@ -8,8 +9,8 @@ use crate::{Error, Result, Tensor, tape};
 ///
 /// With `training` mean and biased variance are the batch's, and two more outputs are the running
 /// statistics moved towards them: (1 - momentum) running + momentum new, the variance unbiased.
-/// Otherwise they are the running statistics. Under autocast half inputs are computed and returned
-/// in f32.
+/// Otherwise they are the running statistics. Half inputs stay half under autocast, as convolutions on
+/// both sides have them; statistics and sums are in f32.
 ///
 /// # Errors
 /// A vector has not C elements, x has fewer than two dimensions or no element, or `training` got a
@@ -33,7 +34,8 @@ pub fn batch_norm(
         _ => return Err(Error::shape(OP, format!("{shape:?}"), "(.., C), none of them 0")),
     };
     let count = array.elem_count() / channels;
-    let array = operand(OP, &array)?.reshape((1, count, channels))?;
+    check_float(OP, type_x)?;
+    let array = array.reshape((1, count, channels))?;
     let running_mean = (running_mean.dtype(), vector(OP, "mean", running_mean, &array, channels)?);
     let running_var = (running_var.dtype(), vector(OP, "variance", running_var, &array, channels)?);
     let scale = weight.map(|w| vector(OP, "weight", w, &array, channels)).transpose()?;
@@ -151,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn autocast_leaves_bf16_and_gives_its_gradient_in_bf16() {
+    fn autocast_keeps_bf16_and_gives_its_gradient_in_bf16() {
         let x = crate::gate::noise((4, 2));
         let x = tape::input(x.to_dtype(DType::BF16).unwrap());
         let (mean, var) = (constant(&[0.0, 0.0], DType::F32), constant(&[1.0, 1.0], DType::F32));
         scope(Mode { autocast: true, ..current() }, || {
             let y = batch_norm(&x, &mean, &var, None, None, 1e-5, 0.1, true).unwrap().remove(0);
-            assert_eq!(y.dtype(), DType::F32);
+            assert_eq!(y.dtype(), DType::BF16);
             let roots = [(y.clone(), y.array().ones_like().unwrap())];
             let leaves = [x];
             let grads = tape::backward_from(&roots, &leaves, &mut Default::default()).unwrap();

@@ -129,11 +129,9 @@ impl Correlation {
                 if position >= width {
                     break;
                 }
-                copy_lanes(
-                    &mut slots[position * LANES..],
-                    &pixels[x * self.channels + first..],
-                    lanes,
-                );
+                let pixel = &pixels[x * self.channels + first..];
+                cpu::fetch(pixel.as_ptr().wrapping_add(LANES));
+                copy_lanes(&mut slots[position * LANES..], pixel, lanes);
             }
         }
     }
@@ -145,10 +143,9 @@ fn copy_lanes<E: Real>(to: &mut [E::Acc], from: &[E], lanes: usize) {
     if lanes == LANES {
         let to: &mut [E::Acc; LANES] = (&mut to[..LANES]).try_into().expect("of that length");
         let from: &[E; LANES] = from[..LANES].try_into().expect("of that length");
-        *to = from.map(
-            #[inline(always)]
-            |x| x.acc(),
-        );
+        for lane in 0..LANES {
+            to[lane] = from[lane].acc();
+        }
     } else {
         to[..lanes].iter_mut().zip(from).for_each(|(to, x)| *to = x.acc());
     }
@@ -321,7 +318,10 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
         let first = register * (LANES / registers::<S, E::Acc>());
         let len = (LANES / registers::<S, E::Acc>()).min(lanes.saturating_sub(first));
         for (pixel, sum) in sums.iter().enumerate() {
-            let output = &mut output[pixel * plan.channels..][..lanes][first.min(lanes)..];
+            let output = &mut output[pixel * plan.channels..];
+            // The next block's.
+            cpu::fetch_to_write(output.as_mut_ptr().wrapping_add(LANES));
+            let output = &mut output[..lanes][first.min(lanes)..];
             store::<S, E>(&mut output[..len], sum);
         }
     }
@@ -338,10 +338,14 @@ fn store<S: Simd, E: Real<Acc: Vector>>(output: &mut [E], sum: &<E::Acc as Vecto
         }
     }
     let sums = elements::<S, E::Acc>(sum);
-    let round = |(slot, sum): (&mut E, &E::Acc)| *slot = E::round(*sum);
-    match <&mut [E; LANES]>::try_from(&mut *output) {
-        Ok(full) => full.iter_mut().zip(&sums).for_each(round),
-        Err(_) => output.iter_mut().zip(&sums).for_each(round),
+    if let Ok(output) = <&mut [E; LANES]>::try_from(&mut *output) {
+        for lane in 0..LANES {
+            output[lane] = E::round(sums[lane]);
+        }
+        return;
+    }
+    for (slot, sum) in output.iter_mut().zip(&sums) {
+        *slot = E::round(*sum);
     }
 }
 

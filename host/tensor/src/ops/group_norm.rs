@@ -1,6 +1,7 @@
 //! Group normalisation (Wu and He, 2018).
 
-use super::per_channel::{affine, combine, moments, operand, products, vector};
+use super::per_channel::{affine, combine, moments, products, vector};
+use super::precision::result_type;
 use crate::cpu::Cast;
 use crate::{Array, Error, Result, Tensor, tape};
 
@@ -33,7 +34,7 @@ pub fn group_norm(
     }
     let rows = array.elem_count() / (batch * channels);
     let size = (rows * channels / groups) as f64;
-    let array = operand(OP, &array)?.reshape((batch, rows, channels))?;
+    let array = array.cast(result_type(OP, array.dtype())?)?.reshape((batch, rows, channels))?;
     let gain = weight.map(|w| vector(OP, "weight", w, &array, channels)).transpose()?;
     let shift = bias.map(|b| vector(OP, "bias", b, &array, channels)).transpose()?;
 

@@ -5,16 +5,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::{self, Cast, Elements, Real};
-use crate::{Array, DType, Error, Result, Tensor, mode, with_real};
-
-/// The operation's input in the type it computes in: under autocast norms leave the half types.
-pub(super) fn operand(op: &'static str, x: &Array) -> Result<Array> {
-    match x.dtype() {
-        DType::BF16 | DType::F16 if mode::current().autocast => Ok(x.cast(DType::F32)?),
-        DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(x.clone()),
-        found => Err(Error::Type { op, found, expected: "f32, f64, bf16 or f16" }),
-    }
-}
+use crate::{Array, DType, Error, Result, Tensor, with_real};
 
 /// The type of the statistics of `x`.
 pub(super) fn wide(x: &Array) -> DType {

@@ -3,6 +3,17 @@
 use crate::cpu::Cast;
 use crate::{Array, DType, Error, Result, mode};
 
+/// Refuses what is no float type.
+///
+/// # Errors
+/// `dtype` is no float type.
+pub(crate) fn check_float(op: &'static str, dtype: DType) -> Result<()> {
+    match dtype {
+        DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(()),
+        found => Err(Error::Type { op, found, expected: "f32, f64, bf16 or f16" }),
+    }
+}
+
 /// What a norm, softmax or loss returns for an input of `dtype`: the same type, but f32 for a half
 /// type under autocast.
 ///
@@ -11,8 +22,7 @@ use crate::{Array, DType, Error, Result, mode};
 pub(crate) fn result_type(op: &'static str, dtype: DType) -> Result<DType> {
     match dtype {
         DType::BF16 | DType::F16 if mode::current().autocast => Ok(DType::F32),
-        DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(dtype),
-        found => Err(Error::Type { op, found, expected: "f32, f64, bf16 or f16" }),
+        _ => check_float(op, dtype).map(|()| dtype),
     }
 }
 

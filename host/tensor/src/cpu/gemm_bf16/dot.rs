@@ -6,11 +6,9 @@ use std::ops::Range;
 use half::bf16;
 
 use super::Brief;
-use crate::cpu::panels::{
-    self, AHEAD, Panels, Shared, Side, divide, fetch, fetch_line, fetch_to_write,
-};
+use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, divide};
 use crate::cpu::turn::{SIDE, turn};
-use crate::cpu::{Matrix, Start};
+use crate::cpu::{Matrix, Start, fetch, fetch_line, fetch_to_write};
 
 /// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.
 const ROWS: usize = 12;

@@ -172,20 +172,11 @@ unsafe fn pack<T: Brief>(
                 let soon = low.wrapping_add(AHEAD * lines.depth);
                 fetch_line(soon, lanes.len());
                 fetch_line(soon.wrapping_add(lines.depth), lanes.len());
-                let both = 2 * pair + 1 < depth.len();
+                let high = (2 * pair + 1 < depth.len()).then_some(lines.depth);
                 for lane in (0..width).step_by(LANES) {
                     let kept = lowest(lanes.len().saturating_sub(lane));
                     let slots = lowest(width - lane);
-                    let below = T::load_bits(low.wrapping_add(lane), kept);
-                    let above = if both {
-                        T::load_bits(low.wrapping_add(lines.depth + lane), kept)
-                    } else {
-                        _mm256_setzero_si256()
-                    };
-                    let value = _mm512_or_si512(
-                        _mm512_cvtepu16_epi32(below),
-                        _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(above)),
-                    );
+                    let value = side_by_side(low.wrapping_add(lane), high, kept);
                     _mm512_mask_storeu_epi32(to.add(pair * width + lane).cast(), slots, value);
                 }
             }
@@ -229,6 +220,22 @@ unsafe fn pack<T: Brief>(
     }
 }
 
+/// Pairs of the lanes that lie at `low` and those `high` behind them, or zeros.
+///
+/// # Safety
+/// The lanes of the mask are there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+unsafe fn side_by_side<T: Brief>(low: *const T, high: Option<usize>, mask: u16) -> __m512i {
+    // SAFETY: as the caller says.
+    let (below, above) = unsafe {
+        let above = high.map(|high| T::load_bits(low.wrapping_add(high), mask));
+        (T::load_bits(low, mask), above.unwrap_or(_mm256_setzero_si256()))
+    };
+    let above = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(above));
+    _mm512_or_si512(_mm512_cvtepu16_epi32(below), above)
+}
+
 /// Packs lanes that lie side by side as (tile, pair of depths, lane of the tile): pair by pair, for
 /// tile by tile would come back to each line of memory.
 ///
@@ -252,19 +259,10 @@ unsafe fn pack_tiles<T: Brief>(
             let soon = low.wrapping_add(AHEAD * lines.depth);
             fetch_line(soon, lanes.len());
             fetch_line(soon.wrapping_add(lines.depth), lanes.len());
-            let both = 2 * pair + 1 < depth.len();
+            let high = (2 * pair + 1 < depth.len()).then_some(lines.depth);
             for tile in 0..tiles {
                 let kept = lowest((lanes.len() - tile * ROWS).min(ROWS));
-                let below = T::load_bits(low.add(tile * ROWS), kept);
-                let above = if both {
-                    T::load_bits(low.add(lines.depth + tile * ROWS), kept)
-                } else {
-                    _mm256_setzero_si256()
-                };
-                let value = _mm512_or_si512(
-                    _mm512_cvtepu16_epi32(below),
-                    _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(above)),
-                );
+                let value = side_by_side(low.add(tile * ROWS), high, kept);
                 let to = block.as_mut_ptr().add((tile * pairs + pair) * ROWS);
                 _mm512_mask_storeu_epi32(to.cast(), lowest(ROWS), value);
             }

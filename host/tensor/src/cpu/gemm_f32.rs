@@ -159,6 +159,12 @@ fn pack_columns(
     }
 }
 
+/// The first W elements.
+#[inline(always)]
+fn first<T: Copy, const W: usize>(slice: &[T]) -> [T; W] {
+    *slice.first_chunk().expect("a tile is no wider than a panel")
+}
+
 /// Whether the elements of `a` are broadcast from where they lie.
 fn lies_ready(a: Matrix<'_, f32>, deep: usize) -> bool {
     a.column == 1 || (a.row == 1 && deep >= DEEP_ENOUGH)
@@ -320,23 +326,29 @@ impl Block<'_> {
         let last = (deep - 1) * rows.step;
         assert!(rows.starts.iter().all(|start| start + last < rows.data.len()));
         for row in 0..height {
-            let line = self.out.0.wrapping_add(place + row * self.stride);
-            (0..W).for_each(|index| fetch_to_write(line.wrapping_add(index * S::F32_LANES)));
+            for index in 0..W {
+                let at = place + row * self.stride + index * S::F32_LANES;
+                fetch_to_write(self.out.0.wrapping_add(at));
+            }
         }
-        let start: [S::f32s; W] = std::array::from_fn(|index| start[index]);
+        // Plain loops from here on: a closure that is not inlined would empty the registers.
+        let start: [S::f32s; W] = first(&start);
         let mut sums = [start; H];
-        let soon = |index: usize, p: usize| fetch(rows.data.as_ptr().wrapping_add(index + p));
+        let data = rows.data.as_ptr();
         for (run, right) in right.chunks(RUN * WIDE).enumerate() {
             if let Soon::Rows(next) = rows.soon {
-                rows.starts.iter().for_each(|start| soon(start + next, run * RUN));
+                for start in &rows.starts {
+                    fetch(data.wrapping_add(start + next + run * RUN));
+                }
             }
             for (p, right) in right.chunks_exact(WIDE).enumerate() {
                 let p = run * RUN + p;
                 if let Soon::Depth = rows.soon {
-                    soon(rows.starts[0], (p + Soon::DEEP) * rows.step);
-                    soon(rows.starts[H - 1], (p + Soon::DEEP) * rows.step);
+                    let ahead = (p + Soon::DEEP) * rows.step;
+                    fetch(data.wrapping_add(rows.starts[0] + ahead));
+                    fetch(data.wrapping_add(rows.starts[H - 1] + ahead));
                 }
-                let right: [S::f32s; W] = std::array::from_fn(|index| right[index]);
+                let right: [S::f32s; W] = first(right);
                 for (sums, start) in sums.iter_mut().zip(&rows.starts) {
                     // SAFETY: p is below the depth, up to which the assertion above checked each row.
                     let left = unsafe { *rows.data.get_unchecked(start + p * rows.step) };
@@ -347,28 +359,40 @@ impl Block<'_> {
                 }
             }
         }
-        let full = columns / S::F32_LANES;
-        for (row, sums) in sums.iter().enumerate().take(height) {
-            // SAFETY: the tile at `place` lies inside `out`, and no other task has it.
-            unsafe {
-                let slots = self.out.0.add(place + row * self.stride);
-                for (index, sum) in sums.iter().enumerate().take(full) {
-                    let slot = slots.add(index * S::F32_LANES).cast::<S::f32s>();
-                    let sum =
-                        if self.add { simd.add_f32s(slot.read_unaligned(), *sum) } else { *sum };
-                    slot.write_unaligned(sum);
+        // SAFETY: the tile at `place` lies inside `out`, and no other task has it.
+        unsafe {
+            let corner = self.out.0.add(place);
+            if height == H && columns == W * S::F32_LANES {
+                for (row, sums) in sums.iter().enumerate() {
+                    for (index, sum) in sums.iter().enumerate() {
+                        let at = row * self.stride + index * S::F32_LANES;
+                        let slot = corner.add(at).cast::<S::f32s>();
+                        let before =
+                            if self.add { slot.read_unaligned() } else { simd.splat_f32s(0.0) };
+                        slot.write_unaligned(simd.add_f32s(before, *sum));
+                    }
                 }
-                if full * S::F32_LANES < columns {
-                    let (slots, count) = (slots.add(full * S::F32_LANES), columns % S::F32_LANES);
-                    if !self.add {
-                        slots.write_bytes(0, count);
-                    }
-                    let rest = std::slice::from_raw_parts_mut(slots, count);
-                    let mut sum = sums[full];
-                    if self.add {
-                        sum = simd.add_f32s(simd.partial_load_f32s(rest), sum);
-                    }
-                    simd.partial_store_f32s(rest, sum);
+                return;
+            }
+            // By way of memory: sums that are picked by a number that is not known before would
+            // not stay in registers above.
+            let mut kept = [[simd.splat_f32s(0.0); W]; H];
+            for (kept, sums) in kept.iter_mut().zip(&sums) {
+                for (kept, sum) in kept.iter_mut().zip(sums) {
+                    *kept = *sum;
+                }
+            }
+            for (row, sums) in kept.iter().enumerate().take(height) {
+                for (index, sum) in sums.iter().enumerate() {
+                    let first = index * S::F32_LANES;
+                    let slots = corner.add(row * self.stride + first);
+                    let slots = std::slice::from_raw_parts_mut(
+                        slots,
+                        columns.saturating_sub(first).min(S::F32_LANES),
+                    );
+                    let before =
+                        if self.add { simd.partial_load_f32s(slots) } else { simd.splat_f32s(0.0) };
+                    simd.partial_store_f32s(slots, simd.add_f32s(before, *sum));
                 }
             }
         }

@@ -3,9 +3,9 @@
 //!
 //! * Pointwise (1x1): one matrix product.
 //! * Depthwise: [`super::depthwise`].
-//! * Any other: windows as rows of a matrix ([`super::unfold`]), tile by tile, times the weight.
-//!   Tiles run in parallel; a single tile (a patch embedding is one: its windows do not overlap,
-//!   so all of them are no larger than the map) leaves the threads to the product.
+//! * Any other: windows as rows of a matrix ([`super::unfold`]), a part of them at a time, times the
+//!   weight. All threads work on one part: the product packs the weight, which may be larger than the
+//!   windows, once for all of them.
 
 mod portable;
 
@@ -16,7 +16,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::geometry::Window;
-use super::unfold::{Channels, fold, unfold, unfold_all};
+use super::unfold::{Channels, fold, unfold_all};
 use super::{Geometry, depthwise};
 use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, Vector, vectorized};
 use crate::{Array, DType, Error, Result, with_real};
@@ -104,7 +104,10 @@ macro_rules! with_element {
     };
 }
 
-/// Elements of a tile's windows: about what the second-level cache holds.
+/// Elements of a part's windows: with the weight, about what the last cache holds.
+const PART: usize = 2 * 1024 * 1024;
+
+/// Elements of the windows that one thread holds while it folds them: about what its cache holds.
 const TILE: usize = 128 * 1024;
 
 /// Columns of a product from which on it is worth its windows.
@@ -285,13 +288,15 @@ impl Convolution {
         turned
     }
 
-    /// Output rows of a tile and the number of tiles.
-    fn tiles(&self) -> (usize, usize) {
+    /// Output rows of a part; all of them where windows are pixels or do not overlap, so that they are
+    /// no larger than the map.
+    fn part(&self) -> usize {
         let rows = self.batch * self.window.output[0];
-        let whole = self.window.taps() * self.window.pixels()
-            <= self.window.input[0] * self.window.input[1];
-        let tile = if whole { rows } else { self.tile(rows) };
-        (tile, rows.div_ceil(tile))
+        let [height, width] = self.window.input;
+        if self.window.taps() * self.window.pixels() <= height * width {
+            return rows;
+        }
+        (PART / self.depth()).max(FEWEST).div_ceil(self.window.output[1]).min(rows)
     }
 
     /// Output rows, of so many, whose windows make a tile.
@@ -306,48 +311,35 @@ impl Convolution {
         group: usize,
         rows: Range<usize>,
         scratch: &'a mut Vec<T>,
-        threads: usize,
     ) -> Matrix<'a, T> {
         let depth = self.depth();
         let pixels = rows.len() * self.window.output[1];
+        let channels = self.channels(group);
         if self.window.is_pointwise() {
             let start = rows.start * self.window.output[1] * self.inputs;
-            let channels = self.channels(group);
             return Matrix { data: &x[start + channels.start..], row: channels.of, column: 1 };
         }
         scratch.resize(pixels * depth, T::default());
         let matrix = &mut scratch[..pixels * depth];
-        if threads > 1 && rows.len() == self.batch * self.window.output[0] {
-            unfold_all(x, &self.window, self.channels(group), matrix);
-        } else {
-            let channels = self.channels(group);
-            vectorized(
-                #[inline(always)]
-                || unfold(x, &self.window, channels, rows, matrix),
-            );
-        }
+        unfold_all(x, &self.window, channels, rows.start, matrix);
         Matrix::rows(matrix, depth)
     }
 
     /// windows(x) weight + bias, of [`Self::columns`].
     fn product<T: Element>(&self, x: &[T], weight: &[T], bias: Option<&[T::Acc]>) -> Vec<T> {
         let (depth, columns) = (self.depth(), self.window.output[1]);
-        let (tile, tiles) = self.tiles();
-        let threads = threads_inside(tiles);
+        let threads = rayon::current_num_threads();
+        let most = self.part();
         let mut output = cpu::unwritten(self.batch * self.window.pixels() * self.outputs);
-        let slices = output.par_chunks_mut(tile * columns * self.outputs).enumerate();
-        slices.for_each_init(Vec::new, |scratch: &mut Vec<T>, (index, output)| {
-            let rows = output.len() / (columns * self.outputs);
-            let pixels = rows * columns;
-            let rows = index * tile..index * tile + rows;
-            let mut part = cpu::unwritten::<T>(match self.groups {
-                1 => 0,
-                groups => pixels * self.outputs / groups,
-            });
+        let (mut scratch, mut part) = (Vec::new(), Vec::new());
+        let parts = output.chunks_mut(most * columns * self.outputs);
+        for (index, output) in parts.enumerate() {
+            let pixels = output.len() / self.outputs;
+            let rows = index * most..index * most + pixels / columns;
             for group in 0..self.groups {
                 let (len, start) = self.group(group);
                 let weight = Matrix::rows(&weight[start * depth..], len);
-                let windows = self.windows(x, group, rows.clone(), scratch, threads);
+                let windows = self.windows(x, group, rows.clone(), &mut scratch);
                 let bias = bias.map(|bias| &bias[start..start + len]);
                 let first = bias.map_or(Start::Zero, Start::Bias);
                 let size = (pixels, depth, len);
@@ -355,14 +347,15 @@ impl Convolution {
                     T::product(output, windows, weight, size, first, threads);
                     continue;
                 }
-                T::product(&mut part, windows, weight, size, first, threads);
+                part.resize(pixels * len, T::default());
+                T::product(&mut part[..pixels * len], windows, weight, size, first, threads);
                 for (output, part) in
                     output.chunks_exact_mut(self.outputs).zip(part.chunks_exact(len))
                 {
                     output[start..start + len].copy_from_slice(part);
                 }
             }
-        });
+        }
         output
     }
 
@@ -405,44 +398,24 @@ impl Convolution {
     /// grad^T windows(x), the gradient of the packed weight.
     fn outer<T: Element>(&self, x: &[T], grad: &[T]) -> Vec<T::Acc> {
         let (depth, columns) = (self.depth(), self.window.output[1]);
+        let threads = rayon::current_num_threads();
         let rows = self.batch * self.window.output[0];
-        // Pixels need no matrix of windows: any number of rows can be one tile.
-        let tile = if self.window.is_pointwise() {
-            rows.div_ceil(rayon::current_num_threads())
-        } else {
-            self.tile(rows)
-        };
-        let tiles = rows.div_ceil(tile);
-        // A fixed partition: the order of the sums does not depend on which thread was free.
-        let share = tiles.div_ceil(rayon::current_num_threads());
-        let threads = threads_inside(tiles.div_ceil(share));
-        let parts: Vec<Vec<T::Acc>> = (0..tiles)
-            .into_par_iter()
-            .chunks(share)
-            .map(|tiles| {
-                let mut sums = vec![T::Acc::ZERO; self.outputs * depth];
-                let mut scratch = Vec::new();
-                for index in tiles {
-                    let rows = index * tile..rows.min((index + 1) * tile);
-                    let pixels = rows.len() * columns;
-                    for group in 0..self.groups {
-                        let (len, start) = self.group(group);
-                        let windows = self.windows(x, group, rows.clone(), &mut scratch, 1);
-                        let grad = &grad[rows.start * columns * self.outputs + start..];
-                        let grad = Matrix { data: grad, row: 1, column: self.outputs };
-                        let sums = &mut sums[start * depth..(start + len) * depth];
-                        T::sums(sums, grad, windows, (len, pixels, depth), Start::Out, threads);
-                    }
-                }
-                sums
-            })
-            .collect();
-        let mut parts = parts.into_iter();
-        let mut sum = parts.next().unwrap_or_default();
-        for part in parts {
-            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        let mut sums = vec![T::Acc::ZERO; self.outputs * depth];
+        let mut scratch = Vec::new();
+        let most = self.part();
+        for first in (0..rows).step_by(most) {
+            let rows = first..rows.min(first + most);
+            let pixels = rows.len() * columns;
+            for group in 0..self.groups {
+                let (len, start) = self.group(group);
+                let windows = self.windows(x, group, rows.clone(), &mut scratch);
+                let grad = &grad[rows.start * columns * self.outputs + start..];
+                let grad = Matrix { data: grad, row: 1, column: self.outputs };
+                let sums = &mut sums[start * depth..(start + len) * depth];
+                T::sums(sums, grad, windows, (len, pixels, depth), Start::Out, threads);
+            }
         }
-        sum
+        sums
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::geometry::Window;
-use crate::cpu::Acc;
+use crate::cpu::{Acc, grain, vectorized};
 use crate::{Array, Result};
 
 /// The channels of a map that a matrix holds: one group of a convolution.
@@ -83,18 +83,24 @@ fn copy_line<T: Copy>(to: &mut [T], from: &[T]) {
     step(len - STEP);
 }
 
-/// [`unfold`] of all images, in parallel.
+/// [`unfold`] of the output rows from `first` on that fill the matrix, in parallel.
 pub(super) fn unfold_all<T: Copy + Default + Send + Sync>(
     x: &[T],
     window: &Window,
     channels: Channels,
+    first: usize,
     matrix: &mut [T],
 ) {
     let row = window.output[1] * window.taps() * channels.len;
-    matrix
-        .par_chunks_mut(row)
-        .enumerate()
-        .for_each(|(index, line)| unfold(x, window, channels, index..index + 1, line));
+    let rows = grain(row);
+    matrix.par_chunks_mut(rows * row).enumerate().for_each(|(index, lines)| {
+        let first = first + index * rows;
+        let rows = first..first + lines.len() / row;
+        vectorized(
+            #[inline(always)]
+            || unfold(x, window, channels, rows, lines),
+        );
+    });
 }
 
 /// Adds the windows in `matrix`, those of the output rows `rows` of one image, to the map `x` of that
@@ -265,7 +271,7 @@ mod tests {
         let len = batch * window.pixels() * window.taps() * channels;
         let all = Channels { of: channels, start: 0, len: channels };
         let mut matrix = vec![f64::NAN; len];
-        unfold_all(&x, &window, all, &mut matrix);
+        unfold_all(&x, &window, all, 0, &mut matrix);
         let cotangent: Vec<f64> = (0..len).map(|i| ((i * 53) % 97) as f64 - 48.0).collect();
         let mut folded = vec![0.0; x.len()];
         let image = x.len() / batch;

@@ -425,49 +425,94 @@ unsafe fn tile<O: Brief, const H: usize, const W: usize>(
 ) {
     for row in 0..height {
         let line = out.wrapping_add(row * stride);
-        (0..W).for_each(|index| fetch_to_write(line.wrapping_add(index * LANES)));
+        for index in 0..W {
+            fetch_to_write(line.wrapping_add(index * LANES));
+        }
     }
     let mut sums = [[_mm512_setzero_ps(); W]; H];
-    let starts: [*const u16; H] =
-        std::array::from_fn(|row| left.first.wrapping_add(row.min(height - 1) * left.row));
+    let mut starts = [left.first; H];
+    for (row, start) in starts.iter_mut().enumerate() {
+        *start = start.wrapping_add(row.min(height - 1) * left.row);
+    }
+    // Plain loops from here on: a closure that is not inlined would empty the registers.
     for (run, right) in right.chunks(RUN * COLUMNS).enumerate() {
         if left.next > 0 {
-            starts.iter().for_each(|start| fetch(start.wrapping_add(left.next + 2 * run * RUN)));
+            for start in &starts {
+                fetch(start.wrapping_add(left.next + 2 * run * RUN));
+            }
         }
         for (pair, right) in right.chunks_exact(COLUMNS).enumerate() {
             let pair = run * RUN + pair;
-            // SAFETY: a chunk of `right` holds two registers; the types differ in name only.
-            let columns: [__m512bh; W] = std::array::from_fn(|index| unsafe {
-                std::mem::transmute(_mm512_loadu_si512(right.as_ptr().add(index * LANES).cast()))
-            });
+            let mut columns = [_mm512_setzero_si512(); W];
+            for (index, column) in columns.iter_mut().enumerate() {
+                // SAFETY: a chunk of `right` holds two registers.
+                *column = unsafe { _mm512_loadu_si512(right.as_ptr().add(index * LANES).cast()) };
+            }
             for (sums, start) in sums.iter_mut().zip(&starts) {
                 // SAFETY: the caller says that this pair is there; both are 512 bits of bf16 pairs.
                 let row: __m512bh = unsafe {
                     let pair = start.add(pair * left.step).cast::<i32>().read_unaligned();
                     std::mem::transmute(_mm512_set1_epi32(pair))
                 };
-                for (sum, columns) in sums.iter_mut().zip(&columns) {
-                    *sum = _mm512_dpbf16_ps(*sum, row, *columns);
+                for (sum, column) in sums.iter_mut().zip(&columns) {
+                    // SAFETY: the types differ in name only.
+                    let column: __m512bh = unsafe { std::mem::transmute(*column) };
+                    *sum = _mm512_dpbf16_ps(*sum, row, column);
                 }
             }
         }
     }
-    for index in 0..W {
-        let kept = lowest(width - index * LANES);
-        let bias = match start {
+    let mut bias = [_mm512_setzero_ps(); W];
+    if let Start::Bias(values) = start {
+        for (index, bias) in bias.iter_mut().enumerate() {
+            let mask = lowest(width - index * LANES);
             // SAFETY: the mask ends with the bias.
-            Start::Bias(bias) => unsafe {
-                _mm512_maskz_loadu_ps(kept, bias.as_ptr().add(index * LANES))
-            },
-            Start::Zero | Start::Out => _mm512_setzero_ps(),
-        };
-        for (row, sums) in sums.iter().enumerate().take(height) {
-            // SAFETY: the caller gives the tile, and the mask ends with it.
-            unsafe {
-                let slot = out.add(row * stride + index * LANES);
-                let first = if let Start::Out = start { O::load_wide(slot, kept) } else { bias };
-                O::store(slot, kept, _mm512_add_ps(sums[index], first));
+            *bias = unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr().add(index * LANES)) };
+        }
+    }
+    let add = matches!(start, Start::Out);
+    // SAFETY: the caller gives the tile.
+    unsafe {
+        if height == H {
+            for (row, sums) in sums.iter().enumerate() {
+                put(out.add(row * stride), width, sums, &bias, add);
             }
+            return;
+        }
+        // By way of memory: sums that are picked by a number that is not known before would not stay
+        // in registers above.
+        let mut kept = [[_mm512_setzero_ps(); W]; H];
+        for (kept, sums) in kept.iter_mut().zip(&sums) {
+            for (kept, sum) in kept.iter_mut().zip(sums) {
+                *kept = *sum;
+            }
+        }
+        for (row, sums) in kept.iter().enumerate().take(height) {
+            put(out.add(row * stride), width, sums, &bias, add);
+        }
+    }
+}
+
+/// Writes a row of a tile: sums and bias, or sums and what was there.
+///
+/// # Safety
+/// `out` has `width` elements, at most as many as there are sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+unsafe fn put<O: Brief, const W: usize>(
+    out: *mut O,
+    width: usize,
+    sums: &[__m512; W],
+    bias: &[__m512; W],
+    add: bool,
+) {
+    for (index, (sum, bias)) in sums.iter().zip(bias).enumerate() {
+        let mask = lowest(width - index * LANES);
+        // SAFETY: the mask ends with the row.
+        unsafe {
+            let slot = out.add(index * LANES);
+            let first = if add { O::load_wide(slot, mask) } else { *bias };
+            O::store(slot, mask, _mm512_add_ps(*sum, first));
         }
     }
 }

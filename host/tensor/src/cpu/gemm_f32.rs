@@ -4,14 +4,15 @@
 //! register file, stays in registers for the depth of a pass; the elements of `a` are broadcast from
 //! where they lie if its rows or its columns are contiguous, else from a packed copy. What a tile reads
 //! and writes for the first time is asked for while sums are made: most matrices of a step come from
-//! memory, not from a cache. Every element of the product is
-//! summed by one task in order of depth: the result does not depend on the number of threads.
+//! memory, not from a cache. Every element of the product is summed by one task in order of depth: the
+//! result does not depend on the number of threads.
 
 use std::ops::Range;
 
+use pulp::{Simd, WithSimd};
+
 use super::panels::{AHEAD, Panels, Shared, Side, divide, pack};
 use super::{Matrix, Start, fetch, fetch_line, fetch_to_write};
-use pulp::{Simd, WithSimd};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
 const ROWS: usize = 12;
@@ -152,9 +153,13 @@ fn pack_columns(
             }
         }
     }
-    for lane in 0..columns.len() {
-        for p in (if lane < lanes { deep } else { 0 })..count {
-            panel[p * width + lane] = b.data[start + lane * b.column + p * b.row];
+    // In runs whose lines of the panel stay in the first-level cache.
+    for run in (0..count).step_by(64) {
+        for lane in 0..columns.len() {
+            let done = if lane < lanes { deep } else { 0 };
+            for p in run.max(done)..count.min(run + 64) {
+                panel[p * width + lane] = b.data[start + lane * b.column + p * b.row];
+            }
         }
     }
 }

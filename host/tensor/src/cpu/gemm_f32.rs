@@ -12,7 +12,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::panels::{AHEAD, Panels, Shared, Side, divide, pack};
-use super::{Matrix, Start, fetch, fetch_line, fetch_to_write};
+use super::{Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
 const ROWS: usize = 12;
@@ -85,6 +85,7 @@ pub(super) fn multiply(
                 stride: n,
                 a,
                 packed,
+                panel,
                 rows,
                 panels,
                 depth: depth.clone(),
@@ -92,6 +93,61 @@ pub(super) fn multiply(
                 add: pass > 0 || matches!(start, Start::Out),
             });
         });
+    }
+}
+
+/// A right matrix (k x n) that was packed before, for many products with it.
+pub struct Packed {
+    panels: Vec<f32>,
+    k: usize,
+    n: usize,
+}
+
+impl Packed {
+    /// Of any contents, for someone who writes all of its panels.
+    pub fn unwritten(k: usize, n: usize) -> Self {
+        let width = Self::width();
+        Self { panels: unwritten(n.div_ceil(width) * width * k), k, n }
+    }
+
+    /// Columns of a panel.
+    pub fn width() -> usize {
+        WIDE * lanes()
+    }
+
+    /// The panels, (k, width) each; what is behind the last column is not used, but must be finite.
+    pub fn panels_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.panels.chunks_exact_mut((self.k * Self::width()).max(1))
+    }
+
+    /// `out` (row-major m x n) = a (m x k) times this, on the calling thread.
+    ///
+    /// # Panics
+    /// A slice is shorter than its matrix.
+    pub fn multiply_into(&self, out: &mut [f32], a: Matrix<'_, f32>, m: usize) {
+        let Self { k, n, .. } = *self;
+        assert!(k > 0 && a.covers(m, k) && out.len() >= m * n, "matrix outside its slice");
+        let width = Self::width();
+        let passes = k.div_ceil(DEPTH);
+        let shared = Shared(out.as_mut_ptr());
+        for pass in 0..passes {
+            let depth = pass * k / passes..(pass + 1) * k / passes;
+            let tile = (ROWS, !lies_ready(a, depth.len()));
+            divide((m, n.div_ceil(width)), tile, 1, |rows, panels| {
+                pulp::Arch::new().dispatch(Block {
+                    out: &shared,
+                    stride: n,
+                    a,
+                    packed: &self.panels[depth.start * width..],
+                    panel: k * width,
+                    rows,
+                    panels,
+                    depth: depth.clone(),
+                    bias: None,
+                    add: pass > 0,
+                });
+            });
+        }
     }
 }
 
@@ -182,6 +238,8 @@ struct Block<'a> {
     stride: usize,
     a: Matrix<'a, f32>,
     packed: &'a [f32],
+    /// Distance between panels of `packed`.
+    panel: usize,
     rows: Range<usize>,
     panels: Range<usize>,
     depth: Range<usize>,
@@ -279,9 +337,9 @@ impl Block<'_> {
     #[inline(always)]
     fn tiles<'b, S: Simd>(&self, simd: S, most: usize, rows: impl Fn(usize, usize) -> Rows<'b>) {
         let width = WIDE * S::F32_LANES;
-        let panel = self.depth.len() * width;
+        let deep = self.depth.len() * width;
         for index in self.panels.clone() {
-            let (right, _) = S::as_simd_f32s(&self.packed[index * panel..(index + 1) * panel]);
+            let (right, _) = S::as_simd_f32s(&self.packed[index * self.panel..][..deep]);
             let column = index * width;
             let columns = width.min(self.stride - column);
             let mut start = [simd.splat_f32s(0.0); WIDE];

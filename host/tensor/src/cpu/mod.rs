@@ -32,12 +32,13 @@ pub use elements::{Acc, Elements, Real, from_vec, is_native};
 pub use fetch::{fetch, fetch_line, fetch_to_write};
 pub use gemm::{Matrix, Start, matmul, matmul_into};
 pub use gemm_bf16::{Brief, matmul_bf16_into};
+pub use gemm_f32::Packed;
 pub use order::first_in_order;
 pub use parallel::{for_each_row, for_each_row_mut, grain, vectorized};
 pub use pointwise::{map, map_twice, view, zip, zip_map, zip3};
 pub use reduce::{sum, sum_terms};
 pub use sparse::Sparse;
-pub use vector::Vector;
+pub use vector::{Vector, load_lanes, store_lanes};
 
 /// Runs `$body` with `$type` bound to the element type of a float array.
 #[macro_export]

@@ -3,7 +3,10 @@
 
 use pulp::Simd;
 
-use super::Acc;
+use super::{Acc, Real};
+
+/// Lanes of the widest register, of f32.
+const MOST_LANES: usize = 16;
 
 /// A float that fills the registers of an instruction set `S`.
 pub trait Vector: Acc {
@@ -55,3 +58,40 @@ macro_rules! vector {
 }
 vector!(f32, f32s, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_e_f32s, add_f32s);
 vector!(f64, f64s, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_e_f64s, add_f64s);
+
+/// The first elements of a slice, widened, as a register; zeros behind the last.
+#[inline(always)]
+pub fn load_lanes<S: Simd, E: Real<Acc: Vector>>(simd: S, from: &[E]) -> <E::Acc as Vector>::Of<S> {
+    if size_of::<E>() == size_of::<E::Acc>()
+        && let Some(register) = E::Acc::split::<S>(bytemuck::cast_slice(from)).0.first()
+    {
+        return *register;
+    }
+    let mut lanes = [E::Acc::ZERO; MOST_LANES];
+    for (lane, x) in lanes.iter_mut().zip(from) {
+        *lane = x.acc();
+    }
+    E::Acc::split::<S>(&lanes).0.first().copied().unwrap_or(E::Acc::splat(simd, E::Acc::ZERO))
+}
+
+/// Writes a register's first lanes, rounded, as many as there are slots.
+#[inline(always)]
+pub fn store_lanes<S: Simd, E: Real<Acc: Vector>>(
+    to: &mut [E],
+    register: <E::Acc as Vector>::Of<S>,
+) {
+    if size_of::<E>() == size_of::<E::Acc>()
+        && let Some(slot) =
+            E::Acc::split_mut::<S>(bytemuck::cast_slice_mut::<E, E::Acc>(to)).0.first_mut()
+    {
+        *slot = register;
+        return;
+    }
+    let mut lanes = [E::Acc::ZERO; MOST_LANES];
+    if let Some(slot) = E::Acc::split_mut::<S>(&mut lanes).0.first_mut() {
+        *slot = register;
+    }
+    for (slot, lane) in to.iter_mut().zip(&lanes) {
+        *slot = E::round(*lane);
+    }
+}

@@ -3,11 +3,13 @@
 //!
 //! * Pointwise (1x1): one matrix product.
 //! * Depthwise: [`super::depthwise`].
+//! * 3x3 at stride 1, of many channels, in f32 and bf16: [`winograd`].
 //! * Any other: windows as rows of a matrix ([`super::unfold`]), a part of them at a time, times the
 //!   weight. All threads work on one part: the product packs the weight, which may be larger than the
 //!   windows, once for all of them.
 
 mod portable;
+mod winograd;
 
 use std::ops::Range;
 
@@ -21,6 +23,7 @@ use super::{Geometry, depthwise};
 use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, Vector, vectorized};
 use crate::{Array, DType, Error, Result, with_real};
 use portable::add_bias;
+use winograd::{Order, Winograd};
 
 /// A correlation of maps (B, H, W, `inputs`) with a weight (`outputs`, `inputs`/groups, kh, kw).
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +107,19 @@ macro_rules! with_element {
     };
 }
 
+/// Runs `$body` with `$type` bound to bf16 or f32.
+macro_rules! with_brief {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        if $dtype == DType::BF16 {
+            type $type = bf16;
+            $body
+        } else {
+            type $type = f32;
+            $body
+        }
+    };
+}
+
 /// Elements of a part's windows: with the weight, about what the last cache holds.
 const PART: usize = 2 * 1024 * 1024;
 
@@ -172,6 +188,11 @@ impl Convolution {
         Some(Self { window, inputs: self.outputs, outputs: self.inputs, ..*self })
     }
 
+    /// The same by minimal filtering, where that is worth it and its error may be borne.
+    fn winograd(&self, dtype: DType) -> Option<Winograd> {
+        if dtype == DType::F64 { None } else { Winograd::of(self) }
+    }
+
     /// The map (B, OH, OW, outputs) of x (B, H, W, inputs), plus the bias.
     pub fn correlate(&self, x: &Array, weight: &Array, bias: Option<&Array>) -> Result<Array> {
         let dtype = x.dtype();
@@ -181,6 +202,10 @@ impl Convolution {
             return add_bias(self.portable_correlate(x, weight)?, bias, dtype);
         }
         let (x, weight) = (operand(x)?, operand(weight)?);
+        if let Some(winograd) = self.winograd(x.dtype()) {
+            let output = filtered(&winograd, (&x, &weight), Order::Plain, bias, shape)?;
+            return cpu::convert(&output, dtype);
+        }
         let output = with_element!(x.dtype(), T => {
             let bias = values::<<T as Real>::Acc>(bias)?;
             let bias = bias.as_deref();
@@ -206,6 +231,11 @@ impl Convolution {
             return add_bias(self.portable_spread(grad, weight)?, bias, dtype);
         }
         let (grad, weight) = (operand(grad)?, operand(weight)?);
+        let turned = self.turned();
+        if let Some(winograd) = turned.and_then(|turned| turned.winograd(grad.dtype())) {
+            let output = filtered(&winograd, (&grad, &weight), Order::Turned, bias, shape)?;
+            return cpu::convert(&output, dtype);
+        }
         let output = with_element!(grad.dtype(), T => {
             let bias = values::<<T as Real>::Acc>(bias)?;
             let bias = bias.as_deref();
@@ -214,7 +244,7 @@ impl Convolution {
                     depthwise::input_gradient(grad, weight, bias, &self.window, self.inputs)
                 })?;
                 cpu::from_vec(output, shape)
-            } else if let Some(turned) = self.turned().filter(|_| !self.is_narrow()) {
+            } else if let Some(turned) = turned.filter(|_| !self.is_narrow()) {
                 let output = read(&grad, &weight, |grad: &[T], weight| {
                     turned.product(grad, &self.turned_weight(weight), bias)
                 })?;
@@ -235,6 +265,12 @@ impl Convolution {
             return self.portable_weight_gradient(x, grad);
         }
         let (x, grad) = (operand(x)?, operand(grad)?);
+        if let Some(winograd) = self.winograd(x.dtype()) {
+            let weight = with_brief!(x.dtype(), T => {
+                read(&x, &grad, |x: &[T], grad| winograd.weight_gradient(x, grad))
+            })?;
+            return cpu::from_vec(weight, self.weight_dims().as_slice());
+        }
         with_element!(x.dtype(), T => {
             let weight = read(&x, &grad, |x: &[T], grad: &[T]| match self.is_depthwise() {
                 true => depthwise::weight_gradient(x, grad, &self.window, self.inputs),
@@ -417,6 +453,23 @@ impl Convolution {
         }
         sums
     }
+}
+
+/// [`Winograd::correlate`] of arrays of f32 or bf16.
+fn filtered(
+    winograd: &Winograd,
+    (x, weight): (&Array, &Array),
+    order: Order,
+    bias: Option<&Array>,
+    shape: (usize, usize, usize, usize),
+) -> Result<Array> {
+    let bias = values::<f32>(bias)?;
+    with_brief!(x.dtype(), T => {
+        let output = read(x, weight, |x: &[T], weight| {
+            winograd.correlate(x, weight, order, bias.as_deref())
+        })?;
+        cpu::from_vec(output, shape)
+    })
 }
 
 /// How many threads each of `tasks` parallel tasks may use inside.

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::panels::{AHEAD, Panels, Shared, Side, divide, pack};
+use super::panels::{AHEAD, Panels, Shared, Side, better_turned, divide, pack, turn_back};
 use super::{Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
@@ -57,6 +57,11 @@ pub(super) fn multiply(
     threads: usize,
 ) {
     assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
+    if matches!(start, Start::Zero) && better_turned((m, k, n), a.row == 1 && b.column == 1) {
+        let mut turned = unwritten(m * n);
+        multiply(&mut turned, b.turned(), a.turned(), (n, k, m), start, threads);
+        return turn_back(out, &turned, (m, n));
+    }
     let width = WIDE * lanes();
     let bias = match start {
         Start::Bias(bias) => {
@@ -482,7 +487,9 @@ mod tests {
 
     #[test]
     fn every_shape_and_layout_gives_the_exact_product() {
-        for (m, k, n) in [(4, 4, 8), (13, 7, 33), (12, 64, 32), (100, 129, 70), (5, 1600, 300)] {
+        for (m, k, n) in
+            [(4, 4, 8), (13, 7, 33), (12, 64, 32), (100, 129, 70), (5, 1600, 300), (37, 1030, 80)]
+        {
             let (a, b) = (values(m * k, 1), values(k * n, 2));
             let (at, bt) = (turned(&a, m, k), turned(&b, k, n));
             let first = values(m * n, 3);

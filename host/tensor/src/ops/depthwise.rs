@@ -5,13 +5,13 @@
 //! registers. The gradient of the input is the same correlation of the output's gradient, spread
 //! apart by the stride, with the filter turned round.
 
+pub(super) mod portable;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Window;
-use super::unfold::{fold_taps, taps};
 use crate::cpu::{self, Acc as _, Real, Vector};
-use crate::{Array, Result};
 
 /// Channels that are computed together: one 512-bit register of f32, or a few shorter ones.
 const LANES: usize = 16;
@@ -104,8 +104,9 @@ impl Correlation {
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
     /// positions are and stay 0.
     #[inline(always)]
-    fn fill<E: Real<Acc: Vector>>(
+    fn fill<S: Simd, E: Real<Acc: Vector>>(
         &self,
+        simd: S,
         buffer: &mut [E::Acc],
         image: &[E],
         row: usize,
@@ -131,23 +132,19 @@ impl Correlation {
                 }
                 let pixel = &pixels[x * self.channels + first..];
                 cpu::fetch(pixel.as_ptr().wrapping_add(LANES));
-                copy_lanes(&mut slots[position * LANES..], pixel, lanes);
+                widen(simd, &mut slots[position * LANES..], &pixel[..lanes]);
             }
         }
     }
 }
 
-/// Copies `lanes` elements, widened: a full block by moves of registers, where a call would cost more.
+/// Widens the channels of a pixel, at most [`LANES`], into a block.
 #[inline(always)]
-fn copy_lanes<E: Real>(to: &mut [E::Acc], from: &[E], lanes: usize) {
-    if lanes == LANES {
-        let to: &mut [E::Acc; LANES] = (&mut to[..LANES]).try_into().expect("of that length");
-        let from: &[E; LANES] = from[..LANES].try_into().expect("of that length");
-        for lane in 0..LANES {
-            to[lane] = from[lane].acc();
-        }
-    } else {
-        to[..lanes].iter_mut().zip(from).for_each(|(to, x)| *to = x.acc());
+fn widen<S: Simd, E: Real<Acc: Vector>>(simd: S, block: &mut [E::Acc], pixel: &[E]) {
+    let lanes = LANES / registers::<S, E::Acc>();
+    let registers = E::Acc::split_mut::<S>(&mut block[..LANES]).0;
+    for (register, pixel) in registers.iter_mut().zip(pixel.chunks(lanes)) {
+        *register = cpu::load_lanes::<S, E>(simd, pixel);
     }
 }
 
@@ -246,7 +243,7 @@ impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
         for (block, weight) in weight.chunks_exact(taps * LANES).enumerate() {
             let channel = block * LANES;
             let lanes = LANES.min(channels - channel);
-            plan.fill(buffer, x, first, rows, channel);
+            plan.fill(simd, buffer, x, first, rows, channel);
             let mut start = [E::Acc::ZERO; LANES];
             if let Some(bias) = bias {
                 start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
@@ -322,41 +319,9 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
             // The next block's.
             cpu::fetch_to_write(output.as_mut_ptr().wrapping_add(LANES));
             let output = &mut output[..lanes][first.min(lanes)..];
-            store::<S, E>(&mut output[..len], sum);
+            cpu::store_lanes::<S, E>(&mut output[..len], *sum);
         }
     }
-}
-
-/// Writes the first lanes of a register, rounded.
-#[inline(always)]
-fn store<S: Simd, E: Real<Acc: Vector>>(output: &mut [E], sum: &<E::Acc as Vector>::Of<S>) {
-    if size_of::<E>() == size_of::<E::Acc>() {
-        let output = bytemuck::cast_slice_mut::<E, E::Acc>(output);
-        if let Some(slot) = E::Acc::split_mut::<S>(output).0.first_mut() {
-            *slot = *sum;
-            return;
-        }
-    }
-    let sums = elements::<S, E::Acc>(sum);
-    if let Ok(output) = <&mut [E; LANES]>::try_from(&mut *output) {
-        for lane in 0..LANES {
-            output[lane] = E::round(sums[lane]);
-        }
-        return;
-    }
-    for (slot, sum) in output.iter_mut().zip(&sums) {
-        *slot = E::round(*sum);
-    }
-}
-
-/// The lanes of a register.
-#[inline(always)]
-fn elements<S: Simd, T: Vector>(register: &T::Of<S>) -> [T; LANES] {
-    let mut lanes = [T::ZERO; LANES];
-    if let Some(slot) = T::split_mut::<S>(&mut lanes).0.first_mut() {
-        *slot = *register;
-    }
-    lanes
 }
 
 /// sums\[i\] += factor * pixels\[i * stride\], for one register of the block.
@@ -453,10 +418,10 @@ impl<E: Real<Acc: Vector>> WithSimd for BandOfWeights<'_, E> {
         for (block, sums) in sums.chunks_exact_mut(kernel_h * kernel_w * LANES).enumerate() {
             let channel = block * LANES;
             let lanes = LANES.min(plan.channels - channel);
-            plan.fill(buffer, x, first, rows, channel);
+            plan.fill(simd, buffer, x, first, rows, channel);
             for (slot, pixel) in grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels))
             {
-                copy_lanes(slot, &pixel[channel..], lanes);
+                widen(simd, slot, &pixel[channel..][..lanes]);
             }
             let buffer = E::Acc::split::<S>(buffer).0;
             let grads = E::Acc::split::<S>(&grads[..rows * plan.output[1] * LANES]).0;
@@ -506,49 +471,4 @@ fn row_of_taps<S: Simd, T: Vector, const N: usize>(
         }
     }
     N
-}
-
-/// [`correlate`] by candle's operations: x (B, H, W, C), weight (C, 1, kh, kw), both in the type of
-/// the sums.
-pub(super) fn portable_correlate(x: &Array, weight: &Array, window: &Window) -> Result<Array> {
-    let rows = rows_of_taps(weight, window)?;
-    let mut sum: Option<Array> = None;
-    for (tap, view) in taps(x, window, 0.0)?.iter().enumerate() {
-        let term = view.broadcast_mul(&rows.narrow(0, tap, 1)?)?;
-        sum = Some(match sum {
-            Some(sum) => (sum + term)?,
-            None => term,
-        });
-    }
-    Ok(sum.expect("a window has at least one tap"))
-}
-
-/// [`input_gradient`] by candle's operations.
-pub(super) fn portable_input_gradient(
-    grad: &Array,
-    weight: &Array,
-    window: &Window,
-) -> Result<Array> {
-    let rows = rows_of_taps(weight, window)?;
-    let views = (0..window.taps())
-        .map(|tap| Ok(grad.broadcast_mul(&rows.narrow(0, tap, 1)?)?))
-        .collect::<Result<Vec<_>>>()?;
-    fold_taps(&views, window)
-}
-
-/// [`weight_gradient`] by candle's operations, (C, 1, kh, kw).
-pub(super) fn portable_weight_gradient(x: &Array, grad: &Array, window: &Window) -> Result<Array> {
-    let channels = x.dims4()?.3;
-    let filters = taps(x, window, 0.0)?
-        .iter()
-        .map(|view| Ok((view * grad)?.sum((0, 1, 2))?))
-        .collect::<Result<Vec<_>>>()?;
-    let [kernel_h, kernel_w] = window.kernel;
-    Ok(Array::stack(&filters, 1)?.reshape((channels, 1, kernel_h, kernel_w))?)
-}
-
-/// Filters (C, 1, kh, kw) as (taps, C).
-fn rows_of_taps(weight: &Array, window: &Window) -> Result<Array> {
-    let channels = weight.dims()[0];
-    Ok(weight.contiguous()?.reshape((channels, window.taps()))?.t()?.contiguous()?)
 }

@@ -6,9 +6,9 @@ use std::ops::Range;
 use half::bf16;
 
 use super::Brief;
-use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, divide};
+use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, better_turned, divide, turn_back};
 use crate::cpu::turn::{SIDE, turn};
-use crate::cpu::{Matrix, Start, fetch, fetch_line, fetch_to_write};
+use crate::cpu::{Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.
 const ROWS: usize = 12;
@@ -106,6 +106,11 @@ pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
     threads: usize,
 ) {
     assert!(is_available() && out.len() == m * n && a.covers(m, k) && b.covers(k, n));
+    if matches!(start, Start::Zero) && better_turned((m, k, n), a.row == 1 && b.column == 1) {
+        let mut turned = unwritten::<O>(m * n);
+        multiply(&mut turned, b.turned(), a.turned(), (n, k, m), start, threads);
+        return turn_back(out, &turned, (m, n));
+    }
     let shared = Shared(out.as_mut_ptr());
     let shared = &shared;
     let passes = k.div_ceil(DEPTH);

@@ -11,7 +11,7 @@ impl Convolution {
         let [height, width] = self.window.output;
         let shape = (self.batch, height, width, self.outputs);
         if self.is_depthwise() {
-            return depthwise::portable_correlate(&widen(x)?, &widen(weight)?, &self.window);
+            return depthwise::portable::correlate(&widen(x)?, &widen(weight)?, &self.window);
         }
         let weight = self.portable_weight(weight)?.transpose(1, 2)?;
         let product = product(&self.portable_windows(x)?, &weight)?;
@@ -20,7 +20,7 @@ impl Convolution {
 
     pub(super) fn portable_spread(&self, grad: &Array, weight: &Array) -> Result<Array> {
         if self.is_depthwise() {
-            return depthwise::portable_input_gradient(
+            return depthwise::portable::input_gradient(
                 &widen(grad)?,
                 &widen(weight)?,
                 &self.window,
@@ -44,7 +44,7 @@ impl Convolution {
 
     pub(super) fn portable_weight_gradient(&self, x: &Array, grad: &Array) -> Result<Array> {
         if self.is_depthwise() {
-            return depthwise::portable_weight_gradient(&widen(x)?, &widen(grad)?, &self.window);
+            return depthwise::portable::weight_gradient(&widen(x)?, &widen(grad)?, &self.window);
         }
         let grad = self.portable_grad(grad)?.transpose(1, 2)?;
         let weight = product(&grad, &self.portable_windows(x)?)?;

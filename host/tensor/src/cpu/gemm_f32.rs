@@ -12,7 +12,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::panels::{AHEAD, Panels, Shared, Side, better_turned, divide, pack, turn_back};
-use super::{Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
+use super::{Aligned, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
 const ROWS: usize = 12;
@@ -103,7 +103,7 @@ pub(super) fn multiply(
 
 /// A right matrix (k x n) that was packed before, for many products with it.
 pub struct Packed {
-    panels: Vec<f32>,
+    panels: Aligned<f32>,
     k: usize,
     n: usize,
 }
@@ -112,7 +112,7 @@ impl Packed {
     /// Of any contents, for someone who writes all of its panels.
     pub fn unwritten(k: usize, n: usize) -> Self {
         let width = Self::width();
-        Self { panels: unwritten(n.div_ceil(width) * width * k), k, n }
+        Self { panels: Aligned::unwritten(n.div_ceil(width) * width * k), k, n }
     }
 
     /// Columns of a panel.

@@ -22,7 +22,7 @@ mod sparse;
 mod turn;
 mod vector;
 
-pub use buffer::unwritten;
+pub use buffer::{Aligned, unwritten};
 pub use channels::{
     Moments, channel_affine, channel_combine, channel_moments, channel_products, channel_sums,
 };

@@ -11,6 +11,9 @@ thread_local! {
     static PANELS: Cell<[Vec<u32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
 }
 
+/// Words of a cache line: panels begin with one, so that registers do not straddle two.
+const LINE: usize = 16;
+
 /// What a thread packs: columns of `b` for all tasks of a pass, or rows of `a` for its own task.
 #[derive(Clone, Copy)]
 pub(super) enum Side {
@@ -35,15 +38,16 @@ impl Panels {
         let mut buffers = PANELS.take();
         let mut buffer = std::mem::take(&mut buffers[side as usize]);
         PANELS.set(buffers);
-        if buffer.len() < len {
-            buffer.resize(len, 0);
+        if buffer.len() < len + LINE {
+            buffer.resize(len + LINE, 0);
         }
         Self { side, len, buffer }
     }
 
     /// As pairs of bf16.
     pub(super) fn pairs(&mut self) -> &mut [u32] {
-        &mut self.buffer[..self.len]
+        let start = self.buffer.as_ptr().align_offset(4 * LINE).min(LINE);
+        &mut self.buffer[start..start + self.len]
     }
 
     /// As f32.

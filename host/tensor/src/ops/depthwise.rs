@@ -11,7 +11,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Window;
-use crate::cpu::{self, Acc as _, Real, Vector};
+use crate::cpu::{self, Acc as _, Aligned, Real, Vector};
 
 /// Channels that are computed together: one 512-bit register of f32, or a few shorter ones.
 const LANES: usize = 16;
@@ -97,8 +97,8 @@ impl Correlation {
         source(line, self.spread[0], self.source[0]).is_none()
     }
 
-    fn buffer<T: Vector>(&self) -> Vec<T> {
-        vec![T::ZERO; self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES]
+    fn buffer<T: Vector>(&self) -> Aligned<T> {
+        Aligned::zeroed(self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES)
     }
 
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
@@ -156,8 +156,8 @@ fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
 }
 
 /// Filters (C, taps) as (block, tap, lane); `turned` reverses the taps.
-fn pack<T: Vector>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Vec<T> {
-    let mut packed = vec![T::ZERO; channels.div_ceil(LANES) * taps * LANES];
+fn pack<T: Vector>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Aligned<T> {
+    let mut packed = Aligned::zeroed(channels.div_ceil(LANES) * taps * LANES);
     for (channel, filter) in weight.chunks_exact(taps).enumerate() {
         for (tap, value) in filter.iter().enumerate() {
             let tap = if turned { taps - 1 - tap } else { tap };
@@ -362,12 +362,12 @@ pub(super) fn weight_gradient<E: Real<Acc: Vector>>(
     let bands = plan.bands(x.len() / image);
     // A fixed partition: the order of the sums does not depend on which thread was free.
     let share = bands.len().div_ceil(rayon::current_num_threads());
-    let partial: Vec<Vec<E::Acc>> = bands
+    let partial: Vec<Aligned<E::Acc>> = bands
         .par_chunks(share)
         .map(|bands| {
-            let mut sums = vec![E::Acc::ZERO; channels.div_ceil(LANES) * taps * LANES];
+            let mut sums = Aligned::zeroed(channels.div_ceil(LANES) * taps * LANES);
             let mut buffer = plan.buffer();
-            let mut grads = vec![E::Acc::ZERO; plan.band() * plan.output[1] * LANES];
+            let mut grads = Aligned::zeroed(plan.band() * plan.output[1] * LANES);
             for &(index, first, rows) in bands {
                 let x = &x[index * image..(index + 1) * image];
                 let start = (index * plan.output[0] + first) * plan.output[1] * channels;

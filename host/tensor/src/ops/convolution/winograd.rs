@@ -13,7 +13,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::Convolution;
-use crate::cpu::{self, Matrix, Packed, Real, Start};
+use crate::cpu::{self, Aligned, Matrix, Packed, Real, Start};
 use filtering::{F2, F4, Filtering};
 use transforms::{Evaluate, Interpolate, Spread, Unweighted, Weights};
 
@@ -175,7 +175,7 @@ impl Plan {
         }
         pieces.into_par_iter().for_each(|(piece, output)| {
             let tiles = piece.count(self.grid[1]);
-            let mut scratch = cpu::unwritten::<f32>(N * N * tiles * (inputs + outputs));
+            let mut scratch = Aligned::<f32>::unwritten(N * N * tiles * (inputs + outputs));
             let (evaluated, products) = scratch.split_at_mut(N * N * tiles * inputs);
             let points = evaluated.chunks_exact_mut(tiles * inputs).collect();
             Arch::new().dispatch(Evaluate::<T, F, M, N> {
@@ -247,11 +247,11 @@ impl Plan {
         let per_image = self.grid[0] * self.grid[1];
         let most = PART / (N * N * (inputs + outputs));
         let images = (most / per_image).clamp(1, batch);
-        let mut sums = cpu::unwritten::<f32>(N * N * outputs * inputs);
+        let mut sums = Aligned::<f32>::unwritten(N * N * outputs * inputs);
         for first in (0..batch).step_by(images) {
             let images = images.min(batch - first);
             let tiles = images * per_image;
-            let mut evaluated = cpu::unwritten::<f32>(N * N * tiles * (inputs + outputs));
+            let mut evaluated = Aligned::<f32>::unwritten(N * N * tiles * (inputs + outputs));
             let (left, right) = evaluated.split_at_mut(N * N * tiles * inputs);
             let pieces = self.pieces(first, images, TILES);
             let counts = pieces.iter().map(|piece| piece.count(self.grid[1])).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::filtering::Filtering;
 use super::{Order, Piece, Plan};
-use crate::cpu::{Real, load_lanes, store_lanes};
+use crate::cpu::{Aligned, Real, load_lanes, store_lanes};
 use crate::ops::convolution::Convolution;
 
 /// Inputs whose weights are brought in order at a time.
@@ -23,6 +23,7 @@ fn both_axes<V: Copy, const R: usize, const K: usize>(
     mut store: impl FnMut(usize, usize, V),
 ) {
     let mut half = [[zero; K]; R];
+    #[allow(clippy::needless_range_loop, reason = "the column indexes each row")]
     for column in 0..K {
         let mut x = [zero; K];
         for (row, x) in x.iter_mut().enumerate() {
@@ -35,8 +36,8 @@ fn both_axes<V: Copy, const R: usize, const K: usize>(
     }
     for (row, half) in half.into_iter().enumerate() {
         let line = axis(half);
-        for column in 0..R {
-            store(row, column, line[column]);
+        for (column, value) in line.iter().enumerate() {
+            store(row, column, *value);
         }
     }
 }
@@ -234,7 +235,7 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
             weight, order, sizes: [inputs, outputs], first, lanes, width, mut points, ..
         } = self;
         // (input, tap, output).
-        let mut ordered = vec![0f32; RUN * 9 * width];
+        let mut ordered = Aligned::zeroed(RUN * 9 * width);
         for start in (0..inputs).step_by(RUN) {
             let run = RUN.min(inputs - start);
             match order {
@@ -300,7 +301,7 @@ impl<F: Filtering<M, N>, const M: usize, const N: usize> WithSimd for Unweighted
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sums, place, distance, weight, .. } = self;
-        let mut ordered = vec![0f32; 9 * S::F32_LANES];
+        let mut ordered = Aligned::zeroed(9 * S::F32_LANES);
         for (index, weight) in weight.chunks_mut(9 * S::F32_LANES).enumerate() {
             let lanes = weight.len() / 9;
             let at = place + index * S::F32_LANES;

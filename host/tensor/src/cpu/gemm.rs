@@ -56,6 +56,30 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
+/// Rows that lie anywhere in a slice, and may overlap: element (i, j) lies at
+/// `starts[i] + j / run * apart + j % run`.
+#[derive(Clone, Copy, Debug)]
+pub struct Gathered<'a, T> {
+    /// The elements.
+    pub data: &'a [T],
+    /// Where each row begins.
+    pub starts: &'a [usize],
+    /// Elements of a row that lie side by side.
+    pub run: usize,
+    /// Distance between the beginnings of such runs.
+    pub apart: usize,
+}
+
+impl<T> Gathered<'_, T> {
+    pub(super) fn covers(&self, rows: usize, columns: usize) -> bool {
+        let last = (columns / self.run.max(1)).max(1) - 1;
+        let reach = last * self.apart + self.run;
+        columns.is_multiple_of(self.run)
+            && self.starts.len() >= rows
+            && self.starts.iter().all(|start| start + reach <= self.data.len())
+    }
+}
+
 /// What a product is added to.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a, T> {

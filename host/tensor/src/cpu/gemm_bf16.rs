@@ -20,7 +20,7 @@ pub trait Lanes: Copy {}
 #[cfg(not(target_arch = "x86_64"))]
 impl<T: Copy> Lanes for T {}
 
-use super::{Matrix, Start, matmul, matmul_into, unwritten, vectorized};
+use super::{Gathered, Matrix, Start, matmul, matmul_into, unwritten, vectorized};
 
 /// f32, which is rounded to bf16 where it enters a product, or bf16.
 pub trait Brief: Lanes + bytemuck::Pod + Send + Sync {
@@ -103,6 +103,39 @@ pub fn matmul_bf16_into<A: Brief, B: Brief, O: Brief>(
         return;
     }
     by_widening(out, a, b, (m, k, n), start, threads);
+}
+
+/// Whether [`gathered_bf16_into`] is there.
+pub fn gathers_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return dot::is_available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// [`matmul_bf16_into`] of rows that are gathered in runs of even length.
+///
+/// # Panics
+/// As of [`matmul_bf16_into`]; the processor lacks the instruction ([`gathers_bf16`]).
+pub fn gathered_bf16_into<O: Brief>(
+    out: &mut [O],
+    a: Gathered<'_, bf16>,
+    b: Matrix<'_, bf16>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, f32>,
+    threads: usize,
+) {
+    assert!(gathers_bf16(), "no dot products of bf16");
+    #[cfg(target_arch = "x86_64")]
+    if k <= dot::DEPTH || size_of::<O>() == 4 {
+        dot::multiply_gathered(&mut out[..m * n], a, b, (m, k, n), start, threads);
+    } else {
+        let mut sums = first_sums(out, (m, n), start);
+        dot::multiply_gathered(&mut sums, a, b, (m, k, n), Start::Out, threads);
+        round_all(&mut out[..m * n], &sums);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (out, a, b, m, k, n, start, threads);
 }
 
 fn first_sums<O: Brief>(out: &[O], (m, n): (usize, usize), start: Start<'_, f32>) -> Vec<f32> {

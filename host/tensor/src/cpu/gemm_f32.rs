@@ -7,12 +7,16 @@
 //! memory, not from a cache. Every element of the product is summed by one task in order of depth: the
 //! result does not depend on the number of threads.
 
+mod packed;
+
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::panels::{AHEAD, Panels, Shared, Side, better_turned, divide, pack, turn_back};
-use super::{Aligned, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
+use super::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
+
+pub use packed::Packed;
 
 /// Most rows of a tile: 24 sums, two columns and a broadcast of 32 registers.
 const ROWS: usize = 12;
@@ -21,7 +25,7 @@ const WIDE: usize = 2;
 /// Depth of one pass: a panel and a block of rows share the second-level cache.
 const DEPTH: usize = 768;
 /// Steps of depth that a cache line of a row holds.
-const RUN: usize = 16;
+const LINE: usize = 16;
 /// Depth from which columns of `a` are read where they lie: what is asked for ahead then comes in time.
 const DEEP_ENOUGH: usize = 256;
 
@@ -40,8 +44,41 @@ fn lanes() -> usize {
 
 /// Whether tiles pay: the processor has registers of 8 or 16 lanes, and no dimension is so short
 /// that most of a tile would be thrown away.
-pub(super) fn pays((m, k, n): (usize, usize, usize)) -> bool {
+pub fn pays((m, k, n): (usize, usize, usize)) -> bool {
     m >= 4 && n >= 8 && k >= 4 && lanes() >= 8
+}
+
+/// The left matrix of a product.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    Matrix(Matrix<'a, f32>),
+    Gathered(Gathered<'a, f32>),
+}
+
+impl Left<'_> {
+    fn covers(&self, rows: usize, columns: usize) -> bool {
+        match self {
+            Self::Matrix(a) => a.covers(rows, columns),
+            Self::Gathered(a) => a.covers(rows, columns),
+        }
+    }
+
+    /// Whether elements are broadcast from where they lie.
+    fn lies_ready(&self, deep: usize) -> bool {
+        match self {
+            Self::Matrix(a) => a.column == 1 || (a.row == 1 && deep >= DEEP_ENOUGH),
+            Self::Gathered(_) => true,
+        }
+    }
+
+    /// The depths of each pass over k: near-equal, and whole runs.
+    fn passes(&self, k: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let unit = if let Self::Gathered(a) = self { a.run } else { 1 };
+        let units = k / unit;
+        let passes = units.div_ceil((DEPTH / unit).max(1));
+        (0..passes)
+            .map(move |pass| pass * units / passes * unit..(pass + 1) * units / passes * unit)
+    }
 }
 
 /// `out` (row-major m x n) = start + a (m x k) b (k x n). Writes every element.
@@ -56,12 +93,38 @@ pub(super) fn multiply(
     start: Start<'_, f32>,
     threads: usize,
 ) {
-    assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
     if matches!(start, Start::Zero) && better_turned((m, k, n), a.row == 1 && b.column == 1) {
         let mut turned = unwritten(m * n);
         multiply(&mut turned, b.turned(), a.turned(), (n, k, m), start, threads);
         return turn_back(out, &turned, (m, n));
     }
+    multiply_left(out, Left::Matrix(a), b, (m, k, n), start, threads);
+}
+
+/// [`multiply`] of rows that are gathered.
+///
+/// # Panics
+/// As of [`multiply`].
+pub fn gathered_into(
+    out: &mut [f32],
+    a: Gathered<'_, f32>,
+    b: Matrix<'_, f32>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, f32>,
+    threads: usize,
+) {
+    multiply_left(out, Left::Gathered(a), b, (m, k, n), start, threads);
+}
+
+fn multiply_left(
+    out: &mut [f32],
+    a: Left<'_>,
+    b: Matrix<'_, f32>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, f32>,
+    threads: usize,
+) {
+    assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "matrix outside its slice");
     let width = WIDE * lanes();
     let bias = match start {
         Start::Bias(bias) => {
@@ -72,10 +135,9 @@ pub(super) fn multiply(
         }
         Start::Zero | Start::Out => None,
     };
-    let passes = k.div_ceil(DEPTH);
     let shared = Shared(out.as_mut_ptr());
-    for pass in 0..passes {
-        let depth = pass * k / passes..(pass + 1) * k / passes;
+    for depth in a.passes(k) {
+        let first = depth.start == 0;
         let panel = depth.len() * width;
         let panels = n.div_ceil(width);
         let mut packed = Panels::lend(Side::Columns, panels * panel);
@@ -84,7 +146,7 @@ pub(super) fn multiply(
             let first = index * width;
             pack_columns(panel, b, depth.clone(), first..n.min(first + width), width);
         });
-        divide((m, panels), (ROWS, !lies_ready(a, depth.len())), threads, |rows, panels| {
+        divide((m, panels), (ROWS, !a.lies_ready(depth.len())), threads, |rows, panels| {
             pulp::Arch::new().dispatch(Block {
                 out: &shared,
                 stride: n,
@@ -94,65 +156,10 @@ pub(super) fn multiply(
                 rows,
                 panels,
                 depth: depth.clone(),
-                bias: bias.as_deref().filter(|_| pass == 0),
-                add: pass > 0 || matches!(start, Start::Out),
+                bias: bias.as_deref().filter(|_| first),
+                add: !first || matches!(start, Start::Out),
             });
         });
-    }
-}
-
-/// A right matrix (k x n) that was packed before, for many products with it.
-pub struct Packed {
-    panels: Aligned<f32>,
-    k: usize,
-    n: usize,
-}
-
-impl Packed {
-    /// Of any contents, for someone who writes all of its panels.
-    pub fn unwritten(k: usize, n: usize) -> Self {
-        let width = Self::width();
-        Self { panels: Aligned::unwritten(n.div_ceil(width) * width * k), k, n }
-    }
-
-    /// Columns of a panel.
-    pub fn width() -> usize {
-        WIDE * lanes()
-    }
-
-    /// The panels, (k, width) each; what is behind the last column is not used, but must be finite.
-    pub fn panels_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.panels.chunks_exact_mut((self.k * Self::width()).max(1))
-    }
-
-    /// `out` (row-major m x n) = a (m x k) times this, on the calling thread.
-    ///
-    /// # Panics
-    /// A slice is shorter than its matrix.
-    pub fn multiply_into(&self, out: &mut [f32], a: Matrix<'_, f32>, m: usize) {
-        let Self { k, n, .. } = *self;
-        assert!(k > 0 && a.covers(m, k) && out.len() >= m * n, "matrix outside its slice");
-        let width = Self::width();
-        let passes = k.div_ceil(DEPTH);
-        let shared = Shared(out.as_mut_ptr());
-        for pass in 0..passes {
-            let depth = pass * k / passes..(pass + 1) * k / passes;
-            let tile = (ROWS, !lies_ready(a, depth.len()));
-            divide((m, n.div_ceil(width)), tile, 1, |rows, panels| {
-                pulp::Arch::new().dispatch(Block {
-                    out: &shared,
-                    stride: n,
-                    a,
-                    packed: &self.panels[depth.start * width..],
-                    panel: k * width,
-                    rows,
-                    panels,
-                    depth: depth.clone(),
-                    bias: None,
-                    add: pass > 0,
-                });
-            });
-        }
     }
 }
 
@@ -231,17 +238,12 @@ fn first<T: Copy, const W: usize>(slice: &[T]) -> [T; W] {
     *slice.first_chunk().expect("a tile is no wider than a panel")
 }
 
-/// Whether the elements of `a` are broadcast from where they lie.
-fn lies_ready(a: Matrix<'_, f32>, deep: usize) -> bool {
-    a.column == 1 || (a.row == 1 && deep >= DEEP_ENOUGH)
-}
-
 /// The part of a pass that one task computes: some rows by some panels.
 struct Block<'a> {
     out: &'a Shared<f32>,
     /// Distance between rows of `out`, which is its number of columns.
     stride: usize,
-    a: Matrix<'a, f32>,
+    a: Left<'a>,
     packed: &'a [f32],
     /// Distance between panels of `packed`.
     panel: usize,
@@ -254,12 +256,15 @@ struct Block<'a> {
     add: bool,
 }
 
-/// The rows of a tile: where each starts, and how far apart its elements lie.
+/// The rows of a tile: where each starts, and how far apart its elements lie, in runs of so many that
+/// begin so far apart.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     data: &'a [f32],
     starts: [usize; ROWS],
     step: usize,
+    run: usize,
+    apart: usize,
     soon: Soon,
 }
 
@@ -284,8 +289,25 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let most = if S::F32_LANES >= 16 { ROWS } else { ROWS / 2 };
         let (first, deep) = (self.rows.start, self.depth.len());
-        let Matrix { data, row: of_row, column: of_column } = self.a;
-        if lies_ready(self.a, deep) {
+        let a = match self.a {
+            Left::Matrix(a) => a,
+            Left::Gathered(Gathered { data, starts, run, apart }) => {
+                let skip = self.depth.start / run * apart;
+                self.tiles(
+                    simd,
+                    most,
+                    #[inline(always)]
+                    |row, height| {
+                        let start = |index: usize| starts[row + index.min(height - 1)] + skip;
+                        let starts = std::array::from_fn(start);
+                        Rows { data, starts, step: 1, run, apart, soon: Soon::Nothing }
+                    },
+                );
+                return;
+            }
+        };
+        let Matrix { data, row: of_row, column: of_column } = a;
+        if self.a.lies_ready(deep) {
             let soon = if of_column == 1 { Soon::Rows(most * of_row) } else { Soon::Depth };
             self.tiles(
                 simd,
@@ -295,7 +317,8 @@ impl WithSimd for Block<'_> {
                     let start = |index: usize| {
                         (row + index.min(height - 1)) * of_row + self.depth.start * of_column
                     };
-                    Rows { data, starts: std::array::from_fn(start), step: of_column, soon }
+                    let starts = std::array::from_fn(start);
+                    Rows { data, starts, step: of_column, run: deep, apart: 0, soon }
                 },
             );
             return;
@@ -304,18 +327,18 @@ impl WithSimd for Block<'_> {
         let mut block = Panels::lend(Side::Rows, tiles * most * deep);
         let block = block.floats();
         for (index, p) in self.depth.clone().enumerate() {
-            let start = first * self.a.row + p * self.a.column;
-            if self.a.row == 1 {
+            let start = first * of_row + p * of_column;
+            if of_row == 1 {
                 // Row by row of what lies in memory: tile by tile would come back to each line of it.
-                let line = &self.a.data[start..start + self.rows.len()];
-                fetch_line(line.as_ptr().wrapping_add(AHEAD * self.a.column), line.len());
+                let line = &data[start..start + self.rows.len()];
+                fetch_line(line.as_ptr().wrapping_add(AHEAD * of_column), line.len());
                 for (tile, values) in line.chunks(most).enumerate() {
                     copy_short(&mut block[(tile * deep + index) * most..][..values.len()], values);
                 }
             } else {
                 for row in 0..self.rows.len() {
                     let slot = (row / most * deep + index) * most + row % most;
-                    block[slot] = self.a.data[start + row * self.a.row];
+                    block[slot] = data[start + row * of_row];
                 }
             }
         }
@@ -330,6 +353,8 @@ impl WithSimd for Block<'_> {
                     data: block,
                     starts: std::array::from_fn(start),
                     step: most,
+                    run: deep,
+                    apart: 0,
                     soon: Soon::Nothing,
                 }
             },
@@ -391,7 +416,8 @@ impl Block<'_> {
         (place, height, columns): (usize, usize, usize),
     ) {
         let deep = right.len() / WIDE;
-        let last = (deep - 1) * rows.step;
+        let last = (deep / rows.run - 1) * rows.apart + (rows.run - 1) * rows.step;
+        assert!(deep.is_multiple_of(rows.run));
         assert!(rows.starts.iter().all(|start| start + last < rows.data.len()));
         for row in 0..height {
             for index in 0..W {
@@ -402,27 +428,31 @@ impl Block<'_> {
         // Plain loops from here on: a closure that is not inlined would empty the registers.
         let start: [S::f32s; W] = first(&start);
         let mut sums = [start; H];
-        let data = rows.data.as_ptr();
-        for (run, right) in right.chunks(RUN * WIDE).enumerate() {
-            if let Soon::Rows(next) = rows.soon {
-                for start in &rows.starts {
-                    fetch(data.wrapping_add(start + next + run * RUN));
+        for (run, right) in right.chunks(rows.run * WIDE).enumerate() {
+            // SAFETY: inside the data, for the last element of each row is.
+            let data = unsafe { rows.data.as_ptr().add(run * rows.apart) };
+            for (line, right) in right.chunks(LINE * WIDE).enumerate() {
+                if let Soon::Rows(next) = rows.soon {
+                    for start in &rows.starts {
+                        fetch(data.wrapping_add(start + next + line * LINE));
+                    }
                 }
-            }
-            for (p, right) in right.chunks_exact(WIDE).enumerate() {
-                let p = run * RUN + p;
-                if let Soon::Depth = rows.soon {
-                    let ahead = (p + Soon::DEEP) * rows.step;
-                    fetch(data.wrapping_add(rows.starts[0] + ahead));
-                    fetch(data.wrapping_add(rows.starts[H - 1] + ahead));
-                }
-                let right: [S::f32s; W] = first(right);
-                for (sums, start) in sums.iter_mut().zip(&rows.starts) {
-                    // SAFETY: p is below the depth, up to which the assertion above checked each row.
-                    let left = unsafe { *rows.data.get_unchecked(start + p * rows.step) };
-                    let left = simd.splat_f32s(left);
-                    for (sum, right) in sums.iter_mut().zip(&right) {
-                        *sum = simd.mul_add_e_f32s(left, *right, *sum);
+                for (p, right) in right.chunks_exact(WIDE).enumerate() {
+                    let p = line * LINE + p;
+                    if let Soon::Depth = rows.soon {
+                        let ahead = (p + Soon::DEEP) * rows.step;
+                        fetch(data.wrapping_add(rows.starts[0] + ahead));
+                        fetch(data.wrapping_add(rows.starts[H - 1] + ahead));
+                    }
+                    let right: [S::f32s; W] = first(right);
+                    for (sums, start) in sums.iter_mut().zip(&rows.starts) {
+                        // SAFETY: p is below the run, for the last of which the assertion above
+                        // checked each row.
+                        let left = unsafe { *data.add(start + p * rows.step) };
+                        let left = simd.splat_f32s(left);
+                        for (sum, right) in sums.iter_mut().zip(&right) {
+                            *sum = simd.mul_add_e_f32s(left, *right, *sum);
+                        }
                     }
                 }
             }

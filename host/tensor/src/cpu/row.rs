@@ -13,16 +13,31 @@ pub fn map_rows<T: Real, O: Real>(
     x: &Array,
     f: impl Fn(usize, &mut [O], &[T]) + Sync,
 ) -> Result<Array> {
+    map_rows_with(
+        x,
+        || (),
+        #[inline(always)]
+        |(), index, output: &mut [O], x: &[T]| f(index, output, x),
+    )
+}
+
+/// [`map_rows`] by way of something that each task has for itself: `f(scratch, index, out, x)`.
+pub fn map_rows_with<T: Real, O: Real, S>(
+    x: &Array,
+    scratch: impl Fn() -> S + Sync,
+    f: impl Fn(&mut S, usize, &mut [O], &[T]) + Sync,
+) -> Result<Array> {
     let width = x.dims().last().copied().unwrap_or(1).max(1);
     let mut output = unwritten::<O>(x.elem_count());
     let rows = grain(width);
     let run = |(piece, (output, x)): (usize, (&mut [O], &[T]))| {
+        let mut scratch = scratch();
         vectorized(
             #[inline(always)]
             || {
                 let pairs = output.chunks_exact_mut(width).zip(x.chunks_exact(width));
                 for (index, (output, x)) in pairs.enumerate() {
-                    f(piece * rows + index, output, x);
+                    f(&mut scratch, piece * rows + index, output, x);
                 }
             },
         );
@@ -119,30 +134,6 @@ pub fn sums<const S: usize, T: Copy, A: Acc>(row: &[T], f: impl Fn(T) -> [A; S])
     lanes.map(|lanes| fold(lanes, |a, b| a + b))
 }
 
-/// Writes `f` of each element of a row, rounded, and sums it before it is rounded.
-#[inline(always)]
-pub fn map_sum<T: Copy, O: Real>(out: &mut [O], row: &[T], f: impl Fn(T) -> O::Acc) -> O::Acc {
-    let mut lanes = [O::Acc::ZERO; LANES];
-    let mut slots = out.chunks_exact_mut(LANES);
-    let mut blocks = row.chunks_exact(LANES);
-    for (slots, block) in (&mut slots).zip(&mut blocks) {
-        let slots: &mut [O; LANES] = slots.try_into().expect("a block has LANES elements");
-        let block: &[T; LANES] = block.try_into().expect("a block has LANES elements");
-        for lane in 0..LANES {
-            let term = f(block[lane]);
-            slots[lane] = O::round(term);
-            lanes[lane] += term;
-        }
-    }
-    let rest = slots.into_remainder().iter_mut().zip(blocks.remainder());
-    for (lane, (slot, x)) in rest.enumerate() {
-        let term = f(*x);
-        *slot = O::round(term);
-        lanes[lane] += term;
-    }
-    fold(lanes, |a, b| a + b)
-}
-
 /// [`sums`] over two rows side by side.
 #[inline(always)]
 pub fn sums2<const S: usize, T: Copy, U: Copy, A: Acc>(
@@ -221,9 +212,10 @@ pub fn largest<T: Real>(row: &[T]) -> T::Acc {
     fold(lanes, larger)
 }
 
+/// What `f` makes of all lanes, halved until one is left; their number is a power of two.
 #[inline(always)]
-fn fold<A: Acc>(mut lanes: [A; LANES], f: impl Fn(A, A) -> A) -> A {
-    let mut width = LANES / 2;
+pub fn fold<A: Acc, const N: usize>(mut lanes: [A; N], f: impl Fn(A, A) -> A) -> A {
+    let mut width = N / 2;
     while width > 0 {
         for lane in 0..width {
             lanes[lane] = f(lanes[lane], lanes[lane + width]);

@@ -4,10 +4,13 @@
 //! * Pointwise (1x1): one matrix product.
 //! * Depthwise: [`super::depthwise`].
 //! * 3x3 at stride 1, of many channels, in f32 and bf16: [`winograd`].
-//! * Any other: windows as rows of a matrix ([`super::unfold`]), a part of them at a time, times the
+//! * Others of one group: windows read where they lie in a padded map ([`gathered`]).
+//! * Any other, and gradients: windows as rows of a matrix ([`super::unfold`]), a part of them at a time, times the
 //!   weight. All threads work on one part: the product packs the weight, which may be larger than the
 //!   windows, once for all of them.
 
+mod check;
+mod gathered;
 mod portable;
 mod winograd;
 
@@ -17,11 +20,12 @@ use candle_core::WithDType;
 use half::bf16;
 use rayon::prelude::*;
 
+use super::depthwise;
 use super::geometry::Window;
 use super::unfold::{Channels, fold, unfold_all};
-use super::{Geometry, depthwise};
-use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, Vector, vectorized};
-use crate::{Array, DType, Error, Result, with_real};
+use crate::cpu::{self, Acc, Elements, Gathered, Matrix, Real, Start, Vector, vectorized};
+use crate::{Array, DType, Result, with_real};
+pub(super) use check::check_weight;
 use portable::add_bias;
 use winograd::{Order, Winograd};
 
@@ -55,10 +59,27 @@ trait Element: Real<Acc: Vector> + Default {
         start: Start<'_, Self::Acc>,
         threads: usize,
     );
+    /// What the length of a run of [`Self::gathered`] must be a multiple of.
+    const RUNS_OF: usize = 1;
+    /// Whether [`Self::gathered`] is there, and pays for a product of these sizes.
+    fn gathers(_sizes: (usize, usize, usize)) -> bool {
+        false
+    }
+    /// [`Self::product`] of rows that are gathered.
+    fn gathered(
+        _out: &mut [Self],
+        _a: Gathered<'_, Self>,
+        _b: Matrix<'_, Self>,
+        _sizes: (usize, usize, usize),
+        _start: Start<'_, Self::Acc>,
+        _threads: usize,
+    ) {
+        unreachable!("asked for although `gathers` said no");
+    }
 }
 
 macro_rules! element {
-    ($type:ty, $multiply:path) => {
+    ($type:ty, $multiply:path $(, $runs_of:literal, $gathers:expr, $gathered:path)?) => {
         impl Element for $type {
             fn product(
                 out: &mut [Self],
@@ -80,12 +101,28 @@ macro_rules! element {
             ) {
                 $multiply(out, a, b, sizes, start, threads);
             }
+            $(
+                const RUNS_OF: usize = $runs_of;
+                fn gathers(sizes: (usize, usize, usize)) -> bool {
+                    $gathers(sizes)
+                }
+                fn gathered(
+                    out: &mut [Self],
+                    a: Gathered<'_, Self>,
+                    b: Matrix<'_, Self>,
+                    sizes: (usize, usize, usize),
+                    start: Start<'_, Self::Acc>,
+                    threads: usize,
+                ) {
+                    $gathered(out, a, b, sizes, start, threads);
+                }
+            )?
         }
     };
 }
-element!(f32, cpu::matmul_into);
+element!(f32, cpu::matmul_into, 1, cpu::gathers_f32, cpu::gathered_into);
 element!(f64, cpu::matmul_into);
-element!(bf16, cpu::matmul_bf16_into);
+element!(bf16, cpu::matmul_bf16_into, 2, |_| cpu::gathers_bf16(), cpu::gathered_bf16_into);
 
 /// Runs `$body` with `$type` bound to the element type of an [`operand`].
 macro_rules! with_element {
@@ -363,6 +400,9 @@ impl Convolution {
 
     /// windows(x) weight + bias, of [`Self::columns`].
     fn product<T: Element>(&self, x: &[T], weight: &[T], bias: Option<&[T::Acc]>) -> Vec<T> {
+        if let Some(output) = self.gathered(x, weight, bias) {
+            return output;
+        }
         let (depth, columns) = (self.depth(), self.window.output[1]);
         let threads = rayon::current_num_threads();
         let most = self.part();
@@ -506,51 +546,6 @@ fn values<T: WithDType>(bias: Option<&Array>) -> Result<Option<Vec<T>>> {
     bias.map(|bias| Ok(bias.to_dtype(T::DTYPE)?.to_vec1()?)).transpose()
 }
 
-/// The sizes of a weight and of its bias, checked against the map's channels: (kernel, other
-/// channels). A weight is (`own`, `other`/groups, kh, kw), and of those only a transposed
-/// convolution's `own` are the map's channels.
-pub(super) fn check_weight(
-    op: &'static str,
-    weight: &Array,
-    bias: Option<&Array>,
-    channels: usize,
-    geometry: &Geometry,
-    transposed: bool,
-) -> Result<([usize; 2], usize)> {
-    let groups = geometry.groups;
-    if groups == 0 || !channels.is_multiple_of(groups) {
-        return Err(Error::attribute(
-            op,
-            format!("groups {groups}; expected a divisor of the {channels} channels of the map"),
-        ));
-    }
-    let per_group = channels / groups;
-    let expected = || {
-        let shape = if transposed {
-            format!("({channels}, O/{groups}, kh, kw)")
-        } else {
-            format!("(O, {per_group}, kh, kw) with O a multiple of groups {groups}")
-        };
-        format!("a weight {shape} for a map of {channels} channels")
-    };
-    let (kernel, outputs) = match *weight.dims() {
-        [own, other, kernel_h, kernel_w] if own * other * kernel_h * kernel_w > 0 => {
-            let fits =
-                if transposed { own == channels } else { other == per_group && own % groups == 0 };
-            if !fits {
-                return Err(Error::shape(op, format!("weight {:?}", weight.dims()), expected()));
-            }
-            ([kernel_h, kernel_w], if transposed { other * groups } else { own })
-        }
-        _ => return Err(Error::shape(op, format!("weight {:?}", weight.dims()), expected())),
-    };
-    if let Some(bias) = bias.filter(|bias| bias.dims() != [outputs]) {
-        let found = format!("bias {:?}", bias.dims());
-        return Err(Error::shape(op, found, format!("[{outputs}], one per output channel")));
-    }
-    Ok((kernel, outputs))
-}
-
 /// Sums of a gradient over all but the channels: the gradient of a bias, in the bias's type.
 pub(super) fn bias_gradient(grad: &Array, dtype: DType) -> Result<Array> {
     const OP: &str = "Conv2d";
@@ -562,4 +557,30 @@ pub(super) fn bias_gradient(grad: &Array, dtype: DType) -> Result<Array> {
         cpu::from_vec(cpu::channel_sums(grad, channels), channels)
     })?)?;
     Ok(sums.to_dtype(dtype)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Array, DType, Device};
+
+    /// Elements in [-1, 1), of a seed.
+    pub(super) fn values(shape: &[usize], seed: u64) -> Array {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f64 / f64::from(1 << 23) - 1.0
+        };
+        let values = (0..shape.iter().product()).map(|_| next()).collect::<Vec<f64>>();
+        Array::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// The largest difference, relative to the largest element.
+    pub(super) fn error(found: &Array, exact: &Array) -> f64 {
+        assert_eq!(found.dims(), exact.dims());
+        let most = |x: &Array| {
+            let x = x.abs().unwrap().flatten_all().unwrap();
+            x.max(0).unwrap().to_scalar::<f64>().unwrap()
+        };
+        most(&(found.to_dtype(DType::F64).unwrap() - exact).unwrap()) / most(exact)
+    }
 }

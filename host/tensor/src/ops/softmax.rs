@@ -3,8 +3,8 @@
 use super::precision::wide;
 use super::precision::{result_type, with_result};
 use super::shape;
-use crate::cpu::row::{largest, map_rows, map_sum, sums, sums2, zip_rows};
-use crate::cpu::{self, Acc, Cast, Real};
+use crate::cpu::row::{fold, map_rows_with, sums2, zip_rows};
+use crate::cpu::{self, Acc, Aligned, Cast, Real};
 use crate::{Array, DType, Result, Tensor, tape};
 
 /// e^x / sum(e^x) along `dim`, computed from x - max(x). A half type under autocast becomes f32.
@@ -33,39 +33,45 @@ pub fn softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
 fn kernel(x: &Array, dim: usize, to: DType) -> Result<Array> {
     let last = x.rank() - 1;
     let x = x.transpose(dim, last)?;
-    let y = with_result!("Softmax", x.dtype(), to, T, O => map_rows(
+    let powers = x.dims()[last].next_multiple_of(LANES);
+    let y = with_result!("Softmax", x.dtype(), to, T, O => map_rows_with(
         &x,
+        || Aligned::zeroed(powers),
         #[inline(always)]
-        |_, y: &mut [O], x: &[T]| forward_row(y, x),
+        |powers, _, y: &mut [O], x: &[T]| forward_row(powers, y, x),
     ))?;
     Ok(y.transpose(dim, last)?)
 }
 
+/// Numbers that are taken together: a register of f32, or two shorter ones.
+const LANES: usize = 16;
+
+/// By way of `powers`, which is filled up to whole registers: no element is left over, and a result of
+/// a half type is rounded once.
 #[inline(always)]
-fn forward_row<T: Real, O: Real<Acc = T::Acc>>(y: &mut [O], x: &[T]) {
-    let most = largest(x);
-    // A half-type result would round the powers before they are divided.
-    if size_of::<O>() < 4 {
-        let [sum] = sums(
-            x,
-            #[inline(always)]
-            |x| [(x.acc() - most).exp_below()],
-        );
-        let scale = T::Acc::ONE / sum;
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = O::round((x.acc() - most).exp_below() * scale);
-        }
-        return;
+fn forward_row<T: Real, O: Real<Acc = T::Acc>>(powers: &mut [T::Acc], y: &mut [O], x: &[T]) {
+    for (power, x) in powers.iter_mut().zip(x) {
+        *power = x.acc();
     }
-    let sum = map_sum(
-        y,
-        x,
-        #[inline(always)]
-        |x: T| (x.acc() - most).exp_below(),
-    );
-    let scale = T::Acc::ONE / sum;
-    for y in y {
-        *y = O::round(y.acc() * scale);
+    powers[x.len()..].fill(T::Acc::LOWEST);
+    let (powers, _) = powers.as_chunks_mut::<LANES>();
+    let mut lanes = [T::Acc::LOWEST; LANES];
+    for block in powers.iter() {
+        for (most, x) in lanes.iter_mut().zip(block) {
+            *most = if *x > *most { *x } else { *most };
+        }
+    }
+    let most = fold(lanes, T::Acc::max);
+    let mut lanes = [T::Acc::ZERO; LANES];
+    for block in powers.iter_mut() {
+        for (sum, x) in lanes.iter_mut().zip(block) {
+            *x = (*x - most).exp_below();
+            *sum += *x;
+        }
+    }
+    let scale = T::Acc::ONE / fold(lanes, |a, b| a + b);
+    for (y, power) in y.iter_mut().zip(powers.as_flattened()) {
+        *y = O::round(*power * scale);
     }
 }
 

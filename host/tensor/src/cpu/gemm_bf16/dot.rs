@@ -8,7 +8,7 @@ use half::bf16;
 use super::Brief;
 use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, better_turned, divide, turn_back};
 use crate::cpu::turn::{SIDE, turn};
-use crate::cpu::{Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
+use crate::cpu::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.
 const ROWS: usize = 12;
@@ -16,7 +16,7 @@ const COLUMNS: usize = 32;
 /// Lanes of a register.
 const LANES: usize = 16;
 /// Pairs that a cache line of a row holds.
-const RUN: usize = 16;
+const LINE: usize = 16;
 /// Most depth of one pass: a panel of `b` and a block of `a` share the second cache.
 pub(super) const DEPTH: usize = 2048;
 
@@ -105,17 +105,51 @@ pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
     start: Start<'_, f32>,
     threads: usize,
 ) {
-    assert!(is_available() && out.len() == m * n && a.covers(m, k) && b.covers(k, n));
     if matches!(start, Start::Zero) && better_turned((m, k, n), a.row == 1 && b.column == 1) {
         let mut turned = unwritten::<O>(m * n);
         multiply(&mut turned, b.turned(), a.turned(), (n, k, m), start, threads);
         return turn_back(out, &turned, (m, n));
     }
+    multiply_left(out, Left::Matrix(a), b, (m, k, n), start, threads);
+}
+
+/// [`multiply`] of rows of bf16 that are gathered in runs of even length.
+pub(super) fn multiply_gathered<O: Brief>(
+    out: &mut [O],
+    a: Gathered<'_, bf16>,
+    b: Matrix<'_, bf16>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, f32>,
+    threads: usize,
+) {
+    assert!(a.run.is_multiple_of(2), "pairs of a run");
+    multiply_left(out, Left::Gathered(a), b, (m, k, n), start, threads);
+}
+
+/// The left matrix of a product.
+#[derive(Clone, Copy)]
+enum Left<'a, A> {
+    Matrix(Matrix<'a, A>),
+    Gathered(Gathered<'a, A>),
+}
+
+fn multiply_left<A: Brief, B: Brief, O: Brief>(
+    out: &mut [O],
+    a: Left<'_, A>,
+    b: Matrix<'_, B>,
+    (m, k, n): (usize, usize, usize),
+    start: Start<'_, f32>,
+    threads: usize,
+) {
+    // An even depth or whole runs, so that pairs do not straddle passes.
+    let (covers, packs, unit) = match a {
+        Left::Matrix(a) => (a.covers(m, k), a.column != 1, 2),
+        Left::Gathered(a) => (a.covers(m, k), false, a.run),
+    };
+    assert!(is_available() && out.len() == m * n && covers && b.covers(k, n));
     let shared = Shared(out.as_mut_ptr());
     let shared = &shared;
-    let passes = k.div_ceil(DEPTH);
-    // An even depth, so that pairs do not straddle passes.
-    let most = k.div_ceil(passes).next_multiple_of(2);
+    let most = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(unit);
     for first in (0..k).step_by(most) {
         let depth = first..k.min(first + most);
         let pairs = depth.len().div_ceil(2);
@@ -130,7 +164,7 @@ pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
             // SAFETY: the instructions are there, and the lines lie in the matrix, as was asserted.
             unsafe { pack(panel, COLUMNS, lines, lanes, depth.clone()) };
         });
-        divide((m, panels), (ROWS, a.column != 1), threads, |rows, panels| {
+        divide((m, panels), (ROWS, packs), threads, |rows, panels| {
             let start = if first > 0 { Start::Out } else { start };
             let block = Block { out: shared.0, stride: n, packed, rows, panels, pairs, start };
             // SAFETY: as above; no other task has this block.
@@ -286,20 +320,47 @@ struct Block<'a, O> {
     start: Start<'a, f32>,
 }
 
-/// Where the pairs of a tile's rows lie: rows start `row` bf16 apart, pairs are `step` apart.
+/// Where the pairs of a tile's rows lie: `step` bf16 apart, in runs of so many pairs that begin `apart`
+/// bf16 apart.
 #[derive(Clone, Copy)]
 struct Rows {
-    first: *const u16,
-    row: usize,
+    starts: [*const u16; ROWS],
     step: usize,
+    run: usize,
+    apart: usize,
     /// How far behind the next tile's rows lie, which are asked for meanwhile; 0 for none.
     next: usize,
 }
 
 impl<O: Brief> Block<'_, O> {
     #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn multiply<A: Brief>(&self, a: Matrix<'_, A>, depth: Range<usize>) {
+    unsafe fn multiply<A: Brief>(&self, a: Left<'_, A>, depth: Range<usize>) {
         let (first, pairs) = (self.rows.start, self.pairs);
+        let evenly = |first: *const u16, row: usize, step: usize, next: usize| {
+            move |at: usize, height: usize| Rows {
+                starts: std::array::from_fn(|index| {
+                    first.wrapping_add((at + index.min(height - 1)) * row)
+                }),
+                step,
+                run: pairs,
+                apart: 0,
+                next,
+            }
+        };
+        let a = match a {
+            Left::Matrix(a) => a,
+            Left::Gathered(Gathered { data, starts, run, apart }) => {
+                let data = data.as_ptr().cast::<u16>().wrapping_add(depth.start / run * apart);
+                let rows = |at: usize, height: usize| {
+                    let start = |index: usize| starts[first + at + index.min(height - 1)];
+                    let starts = std::array::from_fn(|index| data.wrapping_add(start(index)));
+                    Rows { starts, step: 2, run: run / 2, apart, next: 0 }
+                };
+                // SAFETY: as the caller says.
+                unsafe { self.tiles(rows) };
+                return;
+            }
+        };
         let even = depth.len().is_multiple_of(2);
         if a.column == 1 && A::IS_BF16 && even {
             // From where they lie.
@@ -307,12 +368,7 @@ impl<O: Brief> Block<'_, O> {
             // SAFETY: as the caller says.
             unsafe {
                 let first = data.add(first * a.row + depth.start);
-                self.tiles(|row| Rows {
-                    first: first.add(row * a.row),
-                    row: a.row,
-                    step: 2,
-                    next: ROWS * a.row,
-                });
+                self.tiles(evenly(first, a.row, 2, ROWS * a.row));
             }
             return;
         }
@@ -328,12 +384,7 @@ impl<O: Brief> Block<'_, O> {
                     round_line(to, from, depth.len());
                 }
                 let first = block.as_ptr().cast::<u16>();
-                self.tiles(|row| Rows {
-                    first: first.add(row * 2 * pairs),
-                    row: 2 * pairs,
-                    step: 2,
-                    next: 0,
-                });
+                self.tiles(evenly(first, 2 * pairs, 2, 0));
                 return;
             }
             let lines = Lines { data: a.data, lane: a.row, depth: a.column };
@@ -346,18 +397,17 @@ impl<O: Brief> Block<'_, O> {
                 }
             }
             let first = block.as_ptr().cast::<u16>();
-            self.tiles(|row| Rows {
-                first: first.add(row * 2 * pairs),
-                row: 2,
-                step: 2 * ROWS,
-                next: 0,
+            // Within a tile rows lie side by side.
+            let tile = 2 * ROWS * pairs;
+            self.tiles(|at, height| {
+                evenly(first.wrapping_add(at / ROWS * tile), 2, 2 * ROWS, 0)(0, height)
             });
         }
     }
 
     /// Computes every tile; `rows` says where the rows from one of the block on lie.
     #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn tiles(&self, rows: impl Fn(usize) -> Rows) {
+    unsafe fn tiles(&self, rows: impl Fn(usize, usize) -> Rows) {
         let panel = self.pairs * COLUMNS;
         for index in self.panels.clone() {
             let right = &self.packed[index * panel..(index + 1) * panel];
@@ -369,7 +419,7 @@ impl<O: Brief> Block<'_, O> {
             };
             for row in (0..self.rows.len()).step_by(ROWS) {
                 let height = ROWS.min(self.rows.len() - row);
-                let mut left = rows(row);
+                let mut left = rows(row, height);
                 if index > self.panels.start {
                     left.next = 0;
                 }
@@ -435,34 +485,39 @@ unsafe fn tile<O: Brief, const H: usize, const W: usize>(
         }
     }
     let mut sums = [[_mm512_setzero_ps(); W]; H];
-    let mut starts = [left.first; H];
-    for (row, start) in starts.iter_mut().enumerate() {
-        *start = start.wrapping_add(row.min(height - 1) * left.row);
-    }
+    let mut firsts = [left.starts[0]; H];
+    firsts.copy_from_slice(&left.starts[..H]);
     // Plain loops from here on: a closure that is not inlined would empty the registers.
-    for (run, right) in right.chunks(RUN * COLUMNS).enumerate() {
-        if left.next > 0 {
-            for start in &starts {
-                fetch(start.wrapping_add(left.next + 2 * run * RUN));
-            }
+    for (run, right) in right.chunks(left.run * COLUMNS).enumerate() {
+        let mut starts = firsts;
+        for start in &mut starts {
+            *start = start.wrapping_add(run * left.apart);
         }
-        for (pair, right) in right.chunks_exact(COLUMNS).enumerate() {
-            let pair = run * RUN + pair;
-            let mut columns = [_mm512_setzero_si512(); W];
-            for (index, column) in columns.iter_mut().enumerate() {
-                // SAFETY: a chunk of `right` holds two registers.
-                *column = unsafe { _mm512_loadu_si512(right.as_ptr().add(index * LANES).cast()) };
+        for (line, right) in right.chunks(LINE * COLUMNS).enumerate() {
+            if left.next > 0 {
+                for start in &starts {
+                    fetch(start.wrapping_add(left.next + 2 * line * LINE));
+                }
             }
-            for (sums, start) in sums.iter_mut().zip(&starts) {
-                // SAFETY: the caller says that this pair is there; both are 512 bits of bf16 pairs.
-                let row: __m512bh = unsafe {
-                    let pair = start.add(pair * left.step).cast::<i32>().read_unaligned();
-                    std::mem::transmute(_mm512_set1_epi32(pair))
-                };
-                for (sum, column) in sums.iter_mut().zip(&columns) {
-                    // SAFETY: the types differ in name only.
-                    let column: __m512bh = unsafe { std::mem::transmute(*column) };
-                    *sum = _mm512_dpbf16_ps(*sum, row, column);
+            for (pair, right) in right.chunks_exact(COLUMNS).enumerate() {
+                let pair = line * LINE + pair;
+                let mut columns = [_mm512_setzero_si512(); W];
+                for (index, column) in columns.iter_mut().enumerate() {
+                    let lanes = right.as_ptr().wrapping_add(index * LANES);
+                    // SAFETY: a chunk of `right` holds two registers.
+                    *column = unsafe { _mm512_loadu_si512(lanes.cast()) };
+                }
+                for (sums, start) in sums.iter_mut().zip(&starts) {
+                    // SAFETY: the caller says that this pair is there; both are 512 bits of pairs.
+                    let row: __m512bh = unsafe {
+                        let pair = start.add(pair * left.step).cast::<i32>().read_unaligned();
+                        std::mem::transmute(_mm512_set1_epi32(pair))
+                    };
+                    for (sum, column) in sums.iter_mut().zip(&columns) {
+                        // SAFETY: the types differ in name only.
+                        let column: __m512bh = unsafe { std::mem::transmute(*column) };
+                        *sum = _mm512_dpbf16_ps(*sum, row, column);
+                    }
                 }
             }
         }

@@ -318,30 +318,10 @@ fn by_piece<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{error, values};
     use super::*;
     use crate::ops::geometry::{Geometry, Window};
-    use crate::{Array, DType, Device};
-
-    /// Elements in [-1, 1), of a seed.
-    fn values(shape: &[usize], seed: u64) -> Array {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 40) as f64 / f64::from(1 << 23) - 1.0
-        };
-        let values = (0..shape.iter().product()).map(|_| next()).collect::<Vec<f64>>();
-        Array::from_vec(values, shape, &Device::Cpu).unwrap()
-    }
-
-    /// The largest difference, relative to the largest element.
-    fn error(found: &Array, exact: &Array) -> f64 {
-        assert_eq!(found.dims(), exact.dims());
-        let most = |x: &Array| {
-            let x = x.abs().unwrap().flatten_all().unwrap();
-            x.max(0).unwrap().to_scalar::<f64>().unwrap()
-        };
-        most(&(found.to_dtype(DType::F64).unwrap() - exact).unwrap()) / most(exact)
-    }
+    use crate::{Array, DType};
 
     /// Odd sizes, few and many channels, tiles of either size, several images a task and several tasks
     /// an image: against direct sums in f64.

@@ -10,6 +10,7 @@
 //!   windows, once for all of them.
 
 mod check;
+mod element;
 mod gathered;
 mod portable;
 mod winograd;
@@ -23,9 +24,10 @@ use rayon::prelude::*;
 use super::depthwise;
 use super::geometry::Window;
 use super::unfold::{Channels, fold, unfold_all};
-use crate::cpu::{self, Acc, Elements, Gathered, Matrix, Real, Start, Vector, vectorized};
+use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, vectorized};
 use crate::{Array, DType, Result, with_real};
 pub(super) use check::check_weight;
+use element::Element;
 use portable::add_bias;
 use winograd::{Order, Winograd};
 
@@ -38,91 +40,6 @@ pub(super) struct Convolution {
     pub outputs: usize,
     pub groups: usize,
 }
-
-/// Elements that products take as they are.
-trait Element: Real<Acc: Vector> + Default {
-    /// out = start + a b, rounded once.
-    fn product(
-        out: &mut [Self],
-        a: Matrix<'_, Self>,
-        b: Matrix<'_, Self>,
-        sizes: (usize, usize, usize),
-        start: Start<'_, Self::Acc>,
-        threads: usize,
-    );
-    /// out = start + a b in the type of the sums.
-    fn sums(
-        out: &mut [Self::Acc],
-        a: Matrix<'_, Self>,
-        b: Matrix<'_, Self>,
-        sizes: (usize, usize, usize),
-        start: Start<'_, Self::Acc>,
-        threads: usize,
-    );
-    /// What the length of a run of [`Self::gathered`] must be a multiple of.
-    const RUNS_OF: usize = 1;
-    /// Whether [`Self::gathered`] is there, and pays for a product of these sizes.
-    fn gathers(_sizes: (usize, usize, usize)) -> bool {
-        false
-    }
-    /// [`Self::product`] of rows that are gathered.
-    fn gathered(
-        _out: &mut [Self],
-        _a: Gathered<'_, Self>,
-        _b: Matrix<'_, Self>,
-        _sizes: (usize, usize, usize),
-        _start: Start<'_, Self::Acc>,
-        _threads: usize,
-    ) {
-        unreachable!("asked for although `gathers` said no");
-    }
-}
-
-macro_rules! element {
-    ($type:ty, $multiply:path $(, $runs_of:literal, $gathers:expr, $gathered:path)?) => {
-        impl Element for $type {
-            fn product(
-                out: &mut [Self],
-                a: Matrix<'_, Self>,
-                b: Matrix<'_, Self>,
-                sizes: (usize, usize, usize),
-                start: Start<'_, Self::Acc>,
-                threads: usize,
-            ) {
-                $multiply(out, a, b, sizes, start, threads);
-            }
-            fn sums(
-                out: &mut [Self::Acc],
-                a: Matrix<'_, Self>,
-                b: Matrix<'_, Self>,
-                sizes: (usize, usize, usize),
-                start: Start<'_, Self::Acc>,
-                threads: usize,
-            ) {
-                $multiply(out, a, b, sizes, start, threads);
-            }
-            $(
-                const RUNS_OF: usize = $runs_of;
-                fn gathers(sizes: (usize, usize, usize)) -> bool {
-                    $gathers(sizes)
-                }
-                fn gathered(
-                    out: &mut [Self],
-                    a: Gathered<'_, Self>,
-                    b: Matrix<'_, Self>,
-                    sizes: (usize, usize, usize),
-                    start: Start<'_, Self::Acc>,
-                    threads: usize,
-                ) {
-                    $gathered(out, a, b, sizes, start, threads);
-                }
-            )?
-        }
-    };
-}
-element!(f32, cpu::matmul_into, 1, cpu::gathers_f32, cpu::gathered_into);
-element!(f64, cpu::matmul_into);
-element!(bf16, cpu::matmul_bf16_into, 2, |_| cpu::gathers_bf16(), cpu::gathered_bf16_into);
 
 /// Runs `$body` with `$type` bound to the element type of an [`operand`].
 macro_rules! with_element {
@@ -251,7 +168,10 @@ impl Convolution {
                     depthwise::correlate(x, weight, bias, &self.window, self.inputs)
                 })?
             } else {
-                read(&x, &weight, |x: &[T], weight| self.product(x, &self.columns(weight), bias))?
+                read(&x, &weight, |x: &[T], weight| match self.is_plain_product() {
+                    true => self.pixels(x, Matrix::transposed(weight, self.inputs), bias),
+                    false => self.product(x, &self.columns(weight), bias),
+                })?
             };
             cpu::from_vec(output, shape)
         })?;
@@ -282,8 +202,9 @@ impl Convolution {
                 })?;
                 cpu::from_vec(output, shape)
             } else if let Some(turned) = turned.filter(|_| !self.is_narrow()) {
-                let output = read(&grad, &weight, |grad: &[T], weight| {
-                    turned.product(grad, &self.turned_weight(weight), bias)
+                let output = read(&grad, &weight, |grad: &[T], weight| match self.is_plain_product() {
+                    true => turned.pixels(grad, Matrix::rows(weight, self.inputs), bias),
+                    false => turned.product(grad, &self.turned_weight(weight), bias),
                 })?;
                 cpu::from_vec(output, shape)
             } else {
@@ -398,6 +319,26 @@ impl Convolution {
         Matrix::rows(matrix, depth)
     }
 
+    /// Whether the map and the weight are the matrices of a product as they lie.
+    fn is_plain_product(&self) -> bool {
+        self.window.is_pointwise() && self.groups == 1
+    }
+
+    /// x weight + bias, of a pixel's channels each; weight is (inputs x outputs).
+    fn pixels<T: Element>(
+        &self,
+        x: &[T],
+        weight: Matrix<'_, T>,
+        bias: Option<&[T::Acc]>,
+    ) -> Vec<T> {
+        let size = (self.batch * self.window.pixels(), self.inputs, self.outputs);
+        let mut output = cpu::unwritten(size.0 * size.2);
+        let start = bias.map_or(Start::Zero, Start::Bias);
+        let threads = rayon::current_num_threads();
+        T::product(&mut output, Matrix::rows(x, self.inputs), weight, size, start, threads);
+        output
+    }
+
     /// windows(x) weight + bias, of [`Self::columns`].
     fn product<T: Element>(&self, x: &[T], weight: &[T], bias: Option<&[T::Acc]>) -> Vec<T> {
         if let Some(output) = self.gathered(x, weight, bias) {
@@ -476,7 +417,7 @@ impl Convolution {
         let (depth, columns) = (self.depth(), self.window.output[1]);
         let threads = rayon::current_num_threads();
         let rows = self.batch * self.window.output[0];
-        let mut sums = vec![T::Acc::ZERO; self.outputs * depth];
+        let mut sums = cpu::unwritten::<T::Acc>(self.outputs * depth);
         let mut scratch = Vec::new();
         let most = self.part();
         for first in (0..rows).step_by(most) {
@@ -488,7 +429,8 @@ impl Convolution {
                 let grad = &grad[rows.start * columns * self.outputs + start..];
                 let grad = Matrix { data: grad, row: 1, column: self.outputs };
                 let sums = &mut sums[start * depth..(start + len) * depth];
-                T::sums(sums, grad, windows, (len, pixels, depth), Start::Out, threads);
+                let start = if rows.start == 0 { Start::Zero } else { Start::Out };
+                T::sums(sums, grad, windows, (len, pixels, depth), start, threads);
             }
         }
         sums

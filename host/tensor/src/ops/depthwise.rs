@@ -35,6 +35,16 @@ struct Correlation {
     channels: usize,
 }
 
+/// How the pixels that a tile reads lie.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Anyhow.
+    Any,
+    /// Side by side, and a filter of so many taps reads each of them; `whole` if they are a line of the
+    /// map, with half of a filter of padding on each side.
+    Dense { kernel: usize, whole: bool },
+}
+
 impl Correlation {
     fn forward(window: &Window, channels: usize) -> Self {
         Self {
@@ -97,6 +107,21 @@ impl Correlation {
         source(line, self.spread[0], self.source[0]).is_none()
     }
 
+    /// How tiles of so many pixels are computed.
+    #[inline(always)]
+    fn form<S: Simd>(&self, pixels: usize) -> Form {
+        let kernel = self.kernel[1];
+        // With fewer registers the pixels would not stay in them.
+        if S::REGISTER_COUNT < 32 || self.stride[1] != 1 || self.dilation[1] != 1 {
+            return Form::Any;
+        }
+        let whole = self.output[1] == pixels
+            && self.source[1] == pixels
+            && self.spread[1] == 1
+            && self.offset[1] == (kernel / 2) as isize;
+        Form::Dense { kernel, whole }
+    }
+
     fn buffer<T: Vector>(&self) -> Aligned<T> {
         Aligned::zeroed(self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES)
     }
@@ -152,6 +177,9 @@ fn widen<S: Simd, E: Real<Acc: Vector>>(simd: S, block: &mut [E::Acc], pixel: &[
 #[inline(always)]
 fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
     let position = usize::try_from(position).ok()?;
+    if spread == 1 {
+        return (position < len).then_some(position);
+    }
     (position % spread == 0 && position / spread < len).then_some(position / spread)
 }
 
@@ -289,27 +317,38 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
 ) {
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
+    let taps = plan.kernel[1] * registers::<S, E::Acc>();
+    let form = plan.form::<S>(N);
     for register in 0..registers::<S, E::Acc>() {
         let mut sums = [start[register]; N];
-        let mut weights = weight.chunks_exact(registers::<S, E::Acc>());
-        for tap_h in 0..plan.kernel[0] {
+        for (tap_h, weight) in weight.chunks_exact(taps).enumerate() {
             let line = row * stride_h + tap_h * plan.dilation[0];
             if plan.is_padding(top * stride_h + line) {
-                weights.nth(plan.kernel[1] - 1);
                 continue;
             }
-            let line = line * width + column * stride_w;
-            for (tap_w, weight) in weights.by_ref().take(plan.kernel[1]).enumerate() {
-                let pixels =
-                    &buffer[(line + tap_w * plan.dilation[1]) * registers::<S, E::Acc>()..];
-                accumulate::<S, E::Acc, N>(
-                    simd,
-                    &mut sums,
-                    pixels,
-                    weight[register],
-                    register,
-                    stride_w,
-                );
+            let pixels = &buffer[(line * width + column * stride_w) * registers::<S, E::Acc>()..];
+            macro_rules! dense {
+                ($kernel:literal, $whole:literal) => {
+                    dense_line::<S, E::Acc, N, $kernel, $whole>(
+                        simd, &mut sums, pixels, weight, register,
+                    )
+                };
+            }
+            match form {
+                Form::Dense { kernel: 3, whole: true } => dense!(3, true),
+                Form::Dense { kernel: 3, whole: false } => dense!(3, false),
+                Form::Dense { kernel: 7, whole: true } => dense!(7, true),
+                Form::Dense { kernel: 7, whole: false } => dense!(7, false),
+                _ => {
+                    for (tap_w, weight) in weight.chunks_exact(registers::<S, E::Acc>()).enumerate()
+                    {
+                        let at = tap_w * plan.dilation[1] * registers::<S, E::Acc>();
+                        let (pixels, weight) = (&pixels[at..], weight[register]);
+                        accumulate::<S, E::Acc, N>(
+                            simd, &mut sums, pixels, weight, register, stride_w,
+                        );
+                    }
+                }
             }
         }
         let first = register * (LANES / registers::<S, E::Acc>());
@@ -322,6 +361,40 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
             cpu::store_lanes::<S, E>(&mut output[..len], *sum);
         }
     }
+}
+
+/// The sums of `N` neighbouring pixels over one line of a filter of `K` taps: each pixel of the map is read
+/// once. In a `WHOLE` line of the map pixels of the padding are left out.
+#[inline(always)]
+fn dense_line<S: Simd, T: Vector, const N: usize, const K: usize, const WHOLE: bool>(
+    simd: S,
+    sums: &mut [T::Of<S>; N],
+    pixels: &[T::Of<S>],
+    weight: &[T::Of<S>],
+    register: usize,
+) {
+    let inside = |pixel: usize| !WHOLE || (pixel >= K / 2 && pixel < K / 2 + N);
+    let pixels = &pixels[..(N + K - 1) * registers::<S, T>()];
+    let weight = &weight[..K * registers::<S, T>()];
+    let mut x = [sums[0]; PIXELS + 6];
+    for (pixel, x) in x.iter_mut().enumerate().take(N + K - 1) {
+        if inside(pixel) {
+            *x = pixels[pixel * registers::<S, T>() + register];
+        }
+    }
+    macro_rules! taps {
+        ($($tap:literal)*) => { $(
+            if $tap < K {
+                let weight = weight[$tap * registers::<S, T>() + register];
+                for (index, sum) in sums.iter_mut().enumerate() {
+                    if inside(index + $tap) {
+                        *sum = T::fused(simd, x[index + $tap], weight, *sum);
+                    }
+                }
+            }
+        )* };
+    }
+    taps!(0 1 2 3 4 5 6);
 }
 
 /// sums\[i\] += factor * pixels\[i * stride\], for one register of the block.

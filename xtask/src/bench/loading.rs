@@ -21,7 +21,8 @@ pub fn run(sides: &Sides, turns: &Turns, quick: bool) -> Result<Value> {
         let config = resolved(&sides.hssl, "loading", &case, &turns.sets)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..turns.rounds {
-            let batches = (20 * turns.steps).to_string();
+            // Twenty batches for each step of a second.
+            let batches = (20 * turns.length.steps(1.0)).to_string();
             let mut host = command(&sides.hssl);
             host.arg("bench").arg(&config).args(["--loading", "--json", "--steps", &batches]);
             ours.push(measure(&mut host)?);

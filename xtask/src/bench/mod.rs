@@ -38,11 +38,11 @@ pub struct Args {
     /// How often each side's turn comes [default: 3, or 2 with --quick].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Steps that are timed in a turn [default: 5, or 2 with --quick].
+    /// Steps that are timed in a turn [default: for 5 seconds, or 3 with --quick, and at least 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
     /// Steps before them.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     warmup: u32,
     /// Also against torch.compile.
     #[arg(long)]
@@ -65,11 +65,33 @@ const LOADING: &str = "loading";
 /// How the sides take turns.
 pub struct Turns {
     rounds: u32,
-    steps: u32,
+    length: Length,
     warmup: u32,
     compile: bool,
     precisions: Vec<&'static str>,
     sets: Vec<String>,
+}
+
+/// How long a turn is.
+#[derive(Clone, Copy)]
+pub enum Length {
+    /// So many steps.
+    Steps(u32),
+    /// As many as take about so many seconds: single steps of a small model say nothing.
+    Seconds(f64),
+}
+
+impl Length {
+    /// Fewest steps of a turn.
+    const FEWEST: u32 = 3;
+
+    /// Steps of a turn where one takes `step` seconds.
+    pub fn steps(self, step: f64) -> u32 {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Seconds(seconds) => ((seconds / step).ceil() as u32).max(Self::FEWEST),
+        }
+    }
 }
 
 /// Both sides.
@@ -86,7 +108,10 @@ pub fn run(args: &Args) -> Result<()> {
     let sides = Sides { hssl: program()?, python };
     let turns = Turns {
         rounds: args.rounds.unwrap_or(if args.quick { 2 } else { 3 }),
-        steps: args.steps.unwrap_or(if args.quick { 2 } else { 5 }),
+        length: match args.steps {
+            Some(steps) => Length::Steps(steps),
+            None => Length::Seconds(if args.quick { 3.0 } else { 5.0 }),
+        },
         warmup: args.warmup,
         compile: args.compile,
         precisions: ["f32", "bf16"]
@@ -179,6 +204,13 @@ mod tests {
         assert_eq!(line(&["ops"]).unwrap(), ["ops"]);
         let error = line(&["nothing"]).unwrap_err().to_string();
         assert!(error.contains("\"nothing\"") && error.contains("dino_hssl_cifar10"), "{error}");
+    }
+
+    #[test]
+    fn short_steps_are_timed_more_often() {
+        assert_eq!(Length::Seconds(3.0).steps(0.05), 60);
+        assert_eq!(Length::Seconds(3.0).steps(10.0), 3);
+        assert_eq!(Length::Steps(2).steps(0.05), 2);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::side::{measure, number, resolved};
 use super::table::{self, spread};
-use super::{Sides, Turns, peer};
+use super::{Length, Sides, Turns, peer};
 use crate::workspace::command;
 
 /// One way in which a side runs a case, and what came of it, turn by turn.
@@ -30,7 +30,7 @@ impl Lane {
         Self { name, precision, compiled, ours, turns: Vec::new() }
     }
 
-    fn command(&self, sides: &Sides, config: &Path, turns: &Turns) -> Command {
+    fn command(&self, sides: &Sides, config: &Path, turns: &Turns, steps: u32) -> Command {
         let mut command = if self.ours {
             let mut host = command(&sides.hssl);
             host.arg("bench").arg(config).arg("--json");
@@ -44,7 +44,7 @@ impl Lane {
             }
             script
         };
-        command.args(["--steps", &turns.steps.to_string()]);
+        command.args(["--steps", &steps.to_string()]);
         command.args(["--warmup", &turns.warmup.to_string()]);
         command
     }
@@ -74,9 +74,10 @@ pub fn run(sides: &Sides, turns: &Turns, cases: &[&String]) -> Result<Value> {
                 lanes.push(Lane::new(precision, false, true));
             }
         }
+        let steps = steps(sides, &config, turns, &lanes[0])?;
         for _ in 0..turns.rounds {
             for lane in &mut lanes {
-                lane.turns.push(measure(&mut lane.command(sides, &config, turns))?);
+                lane.turns.push(measure(&mut lane.command(sides, &config, turns, steps))?);
             }
         }
         show(case, &lanes)?;
@@ -85,6 +86,15 @@ pub fn run(sides: &Sides, turns: &Turns, cases: &[&String]) -> Result<Value> {
         }));
     }
     Ok(all.into())
+}
+
+/// The same number of steps for every lane, after a few of the first one.
+fn steps(sides: &Sides, config: &Path, turns: &Turns, first: &Lane) -> Result<u32> {
+    if let Length::Steps(steps) = turns.length {
+        return Ok(steps);
+    }
+    let trial = measure(&mut first.command(sides, config, turns, 2))?;
+    Ok(turns.length.steps(number(&trial, "step_ms")? / 1e3))
 }
 
 /// Ours beside theirs of the same precision; in bf16 also beside whichever of theirs is the fastest.

@@ -256,16 +256,42 @@ struct Block<'a> {
     add: bool,
 }
 
-/// The rows of a tile: where each starts, and how far apart its elements lie, in runs of so many that
-/// begin so far apart.
+/// How the rows of a block lie: where each starts, and how far apart its elements are, in runs of so many
+/// that begin so far apart.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     data: &'a [f32],
-    starts: [usize; ROWS],
+    starts: Starts<'a>,
     step: usize,
     run: usize,
     apart: usize,
     soon: Soon,
+}
+
+/// Where the rows of a block start.
+#[derive(Clone, Copy)]
+enum Starts<'a> {
+    /// The first row of a tile as many `of_tile` behind `first` as there are rows before it in the block,
+    /// and the others `of_row` behind each other.
+    Evenly { first: usize, of_tile: usize, of_row: usize },
+    /// So much behind where these say.
+    Gathered(&'a [usize], usize),
+}
+
+impl Starts<'_> {
+    /// Those of the tile from row `at` of the block on; rows behind its height are its last one again.
+    #[inline(always)]
+    fn of_tile(&self, at: usize, height: usize) -> [usize; ROWS] {
+        let mut starts = [0; ROWS];
+        for (index, start) in starts.iter_mut().enumerate() {
+            let index = index.min(height - 1);
+            *start = match self {
+                Self::Evenly { first, of_tile, of_row } => first + at * of_tile + index * of_row,
+                Self::Gathered(starts, skip) => starts[at + index] + skip,
+            };
+        }
+        starts
+    }
 }
 
 /// What is asked for while a tile is summed.
@@ -289,83 +315,57 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let most = if S::F32_LANES >= 16 { ROWS } else { ROWS / 2 };
         let (first, deep) = (self.rows.start, self.depth.len());
-        let a = match self.a {
-            Left::Matrix(a) => a,
+        let mut block;
+        let rows = match self.a {
             Left::Gathered(Gathered { data, starts, run, apart }) => {
-                let skip = self.depth.start / run * apart;
-                self.tiles(
-                    simd,
-                    most,
-                    #[inline(always)]
-                    |row, height| {
-                        let start = |index: usize| starts[row + index.min(height - 1)] + skip;
-                        let starts = std::array::from_fn(start);
-                        Rows { data, starts, step: 1, run, apart, soon: Soon::Nothing }
-                    },
-                );
-                return;
+                let starts = Starts::Gathered(&starts[first..], self.depth.start / run * apart);
+                Rows { data, starts, step: 1, run, apart, soon: Soon::Nothing }
+            }
+            Left::Matrix(Matrix { data, row, column }) if self.a.lies_ready(deep) => {
+                let soon = if column == 1 { Soon::Rows(most * row) } else { Soon::Depth };
+                let first = first * row + self.depth.start * column;
+                let starts = Starts::Evenly { first, of_tile: row, of_row: row };
+                Rows { data, starts, step: column, run: deep, apart: 0, soon }
+            }
+            Left::Matrix(a) => {
+                block = Panels::lend(Side::Rows, self.rows.len().div_ceil(most) * most * deep);
+                let data = block.floats();
+                self.pack_rows(data, a, most);
+                let starts = Starts::Evenly { first: 0, of_tile: deep, of_row: 1 };
+                Rows { data, starts, step: most, run: deep, apart: 0, soon: Soon::Nothing }
             }
         };
-        let Matrix { data, row: of_row, column: of_column } = a;
-        if self.a.lies_ready(deep) {
-            let soon = if of_column == 1 { Soon::Rows(most * of_row) } else { Soon::Depth };
-            self.tiles(
-                simd,
-                most,
-                #[inline(always)]
-                |row, height| {
-                    let start = |index: usize| {
-                        (row + index.min(height - 1)) * of_row + self.depth.start * of_column
-                    };
-                    let starts = std::array::from_fn(start);
-                    Rows { data, starts, step: of_column, run: deep, apart: 0, soon }
-                },
-            );
-            return;
-        }
-        let tiles = self.rows.len().div_ceil(most);
-        let mut block = Panels::lend(Side::Rows, tiles * most * deep);
-        let block = block.floats();
-        for (index, p) in self.depth.clone().enumerate() {
-            let start = first * of_row + p * of_column;
-            if of_row == 1 {
-                // Row by row of what lies in memory: tile by tile would come back to each line of it.
-                let line = &data[start..start + self.rows.len()];
-                fetch_line(line.as_ptr().wrapping_add(AHEAD * of_column), line.len());
-                for (tile, values) in line.chunks(most).enumerate() {
-                    copy_short(&mut block[(tile * deep + index) * most..][..values.len()], values);
-                }
-            } else {
-                for row in 0..self.rows.len() {
-                    let slot = (row / most * deep + index) * most + row % most;
-                    block[slot] = data[start + row * of_row];
-                }
-            }
-        }
-        let block = &*block;
-        self.tiles(
-            simd,
-            most,
-            #[inline(always)]
-            |row, _| {
-                let start = |index: usize| (row - first) * deep + index.min(most - 1);
-                Rows {
-                    data: block,
-                    starts: std::array::from_fn(start),
-                    step: most,
-                    run: deep,
-                    apart: 0,
-                    soon: Soon::Nothing,
-                }
-            },
-        );
+        // The one place where tiles are: the compiler makes good code of them once or not at all.
+        self.tiles(simd, most, rows);
     }
 }
 
 impl Block<'_> {
-    /// Computes every tile; `rows` says where the rows of one lie.
+    /// The rows of this block as (tile, depth, row of the tile).
     #[inline(always)]
-    fn tiles<'b, S: Simd>(&self, simd: S, most: usize, rows: impl Fn(usize, usize) -> Rows<'b>) {
+    fn pack_rows(&self, block: &mut [f32], a: Matrix<'_, f32>, most: usize) {
+        let (rows, deep) = (self.rows.len(), self.depth.len());
+        for (index, p) in self.depth.clone().enumerate() {
+            let start = self.rows.start * a.row + p * a.column;
+            if a.row == 1 {
+                // Row by row of what lies in memory: tile by tile would come back to each line of it.
+                let line = &a.data[start..start + rows];
+                fetch_line(line.as_ptr().wrapping_add(AHEAD * a.column), rows);
+                for (tile, values) in line.chunks(most).enumerate() {
+                    copy_short(&mut block[(tile * deep + index) * most..][..values.len()], values);
+                }
+            } else {
+                for row in 0..rows {
+                    let slot = (row / most * deep + index) * most + row % most;
+                    block[slot] = a.data[start + row * a.row];
+                }
+            }
+        }
+    }
+
+    /// Computes every tile.
+    #[inline(always)]
+    fn tiles<S: Simd>(&self, simd: S, most: usize, mut rows: Rows<'_>) {
         let width = WIDE * S::F32_LANES;
         let deep = self.depth.len() * width;
         for index in self.panels.clone() {
@@ -376,20 +376,17 @@ impl Block<'_> {
             if let Some(bias) = self.bias {
                 start.copy_from_slice(S::as_simd_f32s(&bias[column..column + width]).0);
             }
-            for row in self.rows.clone().step_by(most) {
-                let height = most.min(self.rows.end - row);
-                let mut rows = rows(row, height);
-                if index > self.panels.start && matches!(rows.soon, Soon::Rows(_)) {
-                    rows.soon = Soon::Nothing;
-                }
-                let place = (row * self.stride + column, height, columns);
+            for at in (0..self.rows.len()).step_by(most) {
+                let height = most.min(self.rows.len() - at);
+                let place = ((self.rows.start + at) * self.stride + column, height, columns);
+                let starts = rows.starts.of_tile(at, height);
                 macro_rules! heights {
                     ($($height:literal)*) => {
                         $( if height <= $height {
                             if columns > S::F32_LANES {
-                                self.tile::<S, $height, 2>(simd, rows, right, start, place);
+                                self.tile::<S, $height, 2>(simd, (&rows, &starts), right, start, place);
                             } else {
-                                self.tile::<S, $height, 1>(simd, rows, right, start, place);
+                                self.tile::<S, $height, 1>(simd, (&rows, &starts), right, start, place);
                             }
                         } else )* {
                             unreachable!("a tile has at most {most} rows");
@@ -402,6 +399,9 @@ impl Block<'_> {
                     heights!(2 4 6);
                 }
             }
+            if matches!(rows.soon, Soon::Rows(_)) {
+                rows.soon = Soon::Nothing;
+            }
         }
     }
 
@@ -410,7 +410,7 @@ impl Block<'_> {
     fn tile<S: Simd, const H: usize, const W: usize>(
         &self,
         simd: S,
-        rows: Rows<'_>,
+        (rows, starts): (&Rows<'_>, &[usize; ROWS]),
         right: &[S::f32s],
         start: [S::f32s; WIDE],
         (place, height, columns): (usize, usize, usize),
@@ -418,7 +418,7 @@ impl Block<'_> {
         let deep = right.len() / WIDE;
         let last = (deep / rows.run - 1) * rows.apart + (rows.run - 1) * rows.step;
         assert!(deep.is_multiple_of(rows.run));
-        assert!(rows.starts.iter().all(|start| start + last < rows.data.len()));
+        assert!(starts.iter().all(|start| start + last < rows.data.len()));
         for row in 0..height {
             for index in 0..W {
                 let at = place + row * self.stride + index * S::F32_LANES;
@@ -433,7 +433,7 @@ impl Block<'_> {
             let data = unsafe { rows.data.as_ptr().add(run * rows.apart) };
             for (line, right) in right.chunks(LINE * WIDE).enumerate() {
                 if let Soon::Rows(next) = rows.soon {
-                    for start in &rows.starts {
+                    for start in starts {
                         fetch(data.wrapping_add(start + next + line * LINE));
                     }
                 }
@@ -441,11 +441,11 @@ impl Block<'_> {
                     let p = line * LINE + p;
                     if let Soon::Depth = rows.soon {
                         let ahead = (p + Soon::DEEP) * rows.step;
-                        fetch(data.wrapping_add(rows.starts[0] + ahead));
-                        fetch(data.wrapping_add(rows.starts[H - 1] + ahead));
+                        fetch(data.wrapping_add(starts[0] + ahead));
+                        fetch(data.wrapping_add(starts[H - 1] + ahead));
                     }
                     let right: [S::f32s; W] = first(right);
-                    for (sums, start) in sums.iter_mut().zip(&rows.starts) {
+                    for (sums, start) in sums.iter_mut().zip(starts) {
                         // SAFETY: p is below the run, for the last of which the assertion above
                         // checked each row.
                         let left = unsafe { *data.add(start + p * rows.step) };

@@ -105,6 +105,8 @@ pub(super) fn divide(
     let wanted = if threads > 1 { 4 * threads } else { 1 };
     let least = if packs_rows { 2 * tile } else { TALL * tile };
     let rows = m.div_ceil(wanted).next_multiple_of(tile).clamp(least, TALL * tile);
+    // As many for each thread: three blocks would keep one of two threads waiting.
+    let rows = m.div_ceil(m.div_ceil(rows).next_multiple_of(threads)).next_multiple_of(tile);
     let blocks = m.div_ceil(rows);
     let group = panels.div_ceil(wanted.div_ceil(blocks)).max(WIDE);
     let groups = panels.div_ceil(group);

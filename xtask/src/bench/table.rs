@@ -13,10 +13,11 @@ pub fn row(cells: &[impl AsRef<str>]) {
     println!("| {} |", cells.join(" | "));
 }
 
-/// Smallest, middle and largest of some numbers.
+/// Smallest, middle and largest of some numbers; between the two middle ones where there are two.
 pub fn spread(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    [values[0], values[values.len() / 2], values[values.len() - 1]]
+    let (below, above) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+    [values[0], f64::midpoint(below, above), values[values.len() - 1]]
 }
 
 /// How many times as fast one side is: the middle of the turns, and their least and most. Turn by
@@ -34,6 +35,7 @@ mod tests {
     #[test]
     fn the_spread_is_smallest_middle_largest() {
         assert_eq!(spread(vec![3.0, 1.0, 2.0]), [1.0, 2.0, 3.0]);
+        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), [1.0, 2.5, 4.0]);
         assert_eq!(spread(vec![1.0]), [1.0; 3]);
     }
 

@@ -122,8 +122,9 @@ pub(super) fn divide(
     }
 }
 
-/// Whether a product is better made as its transpose: `b` would be packed, and is read across by fewer
-/// rows of `a` than `a` would be by columns of `b`. Both are read by lines as they lie either way.
+/// Whether a product is better made as its transpose. Packing `b` pays by the rows of `a` that meet it:
+/// where those are fewer than its columns, packing `a` pays more. `lies_across` says that each is read by
+/// whole lines either way: columns of `a` and rows of `b` are contiguous.
 pub(super) fn better_turned((m, k, n): (usize, usize, usize), lies_across: bool) -> bool {
     /// Depth from which on turning the result back is little beside the product.
     const DEEP: usize = 1024;

@@ -64,6 +64,37 @@ fn square<const N: usize>(
     places
 }
 
+/// Takes the pixels at `places` of a map to the points, along both axes and for all channels, as one tile
+/// of each point's (tiles, channels).
+#[inline(always)]
+#[allow(clippy::redundant_closure, reason = "a reference in its place takes four times as long")]
+fn to_points<S: Simd, T: Real<Acc = f32>, const K: usize, const N: usize>(
+    simd: S,
+    axis: impl Fn([S::f32s; K]) -> [S::f32s; N],
+    (map, channels): (&[T], usize),
+    places: [[Option<usize>; K]; K],
+    (points, tile): (&mut [&mut [f32]], usize),
+) {
+    for channel in (0..channels).step_by(S::F32_LANES) {
+        let lanes = S::F32_LANES.min(channels - channel);
+        let at = tile * channels + channel;
+        both_axes(
+            simd.splat_f32s(0.0),
+            #[inline(always)]
+            |x| axis(x),
+            #[inline(always)]
+            |row, column| match places[row][column] {
+                Some(place) => load_lanes::<S, T>(simd, &map[place + channel..][..lanes]),
+                None => simd.splat_f32s(0.0),
+            },
+            #[inline(always)]
+            |row, column, value| {
+                store_lanes::<S, f32>(&mut points[row * N + column][at..][..lanes], value);
+            },
+        );
+    }
+}
+
 /// Evaluates tiles of the map x at the points.
 pub(super) struct Evaluate<'a, T, F, const M: usize, const N: usize> {
     pub plan: &'a Plan,
@@ -86,25 +117,14 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
         for (tile, [image, row, column]) in piece.tiles(plan.grid[1]).enumerate() {
             let corner = [row, column].map(|index| (M * index) as isize);
             let corner = [0, 1].map(|axis| corner[axis] - window.padding[axis] as isize);
-            let places = square::<N>(window.input, inputs, image, corner);
-            for channel in (0..inputs).step_by(S::F32_LANES) {
-                let lanes = S::F32_LANES.min(inputs - channel);
-                let at = tile * inputs + channel;
-                both_axes(
-                    simd.splat_f32s(0.0),
-                    #[inline(always)]
-                    |x| F::evaluate(simd, x),
-                    #[inline(always)]
-                    |row, column| match places[row][column] {
-                        Some(place) => load_lanes::<S, T>(simd, &x[place + channel..][..lanes]),
-                        None => simd.splat_f32s(0.0),
-                    },
-                    #[inline(always)]
-                    |row, column, value| {
-                        store_lanes::<S, f32>(&mut points[row * N + column][at..][..lanes], value);
-                    },
-                );
-            }
+            to_points::<S, T, N, N>(
+                simd,
+                #[inline(always)]
+                |x| F::evaluate(simd, x),
+                (x, inputs),
+                square(window.input, inputs, image, corner),
+                (&mut points, tile),
+            );
         }
     }
 }
@@ -130,25 +150,14 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
         let Convolution { window, outputs, .. } = plan.convolution;
         for (tile, [image, row, column]) in piece.tiles(plan.grid[1]).enumerate() {
             let corner = [row, column].map(|index| (M * index) as isize);
-            let places = square::<M>(window.output, outputs, image, corner);
-            for channel in (0..outputs).step_by(S::F32_LANES) {
-                let lanes = S::F32_LANES.min(outputs - channel);
-                let at = tile * outputs + channel;
-                both_axes(
-                    simd.splat_f32s(0.0),
-                    #[inline(always)]
-                    |x| F::spread(simd, x),
-                    #[inline(always)]
-                    |row, column| match places[row][column] {
-                        Some(place) => load_lanes::<S, T>(simd, &grad[place + channel..][..lanes]),
-                        None => simd.splat_f32s(0.0),
-                    },
-                    #[inline(always)]
-                    |row, column, value| {
-                        store_lanes::<S, f32>(&mut points[row * N + column][at..][..lanes], value);
-                    },
-                );
-            }
+            to_points::<S, T, M, N>(
+                simd,
+                #[inline(always)]
+                |x| F::spread(simd, x),
+                (grad, outputs),
+                square(window.output, outputs, image, corner),
+                (&mut points, tile),
+            );
         }
     }
 }

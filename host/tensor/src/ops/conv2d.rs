@@ -77,6 +77,14 @@ mod tests {
         );
     }
 
+    /// Enough of them for minimal filtering, in what the gate holds against f64.
+    #[test]
+    fn gradient_of_many_channels() {
+        let padded = Geometry { padding: [1, 1], ..Geometry::PLAIN };
+        passes(&[2, 3, 4, 16], &[16, 16, 3, 3], padded);
+        passes(&[2, 2, 2, 16], &[17, 16, 3, 3], padded);
+    }
+
     #[test]
     fn gradient_of_pointwise() {
         passes(&[2, 2, 3, 3], &[4, 3, 1, 1], Geometry::PLAIN);

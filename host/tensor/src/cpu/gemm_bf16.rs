@@ -3,8 +3,8 @@
 //!
 //! Operands are packed into panels in which the two bf16 of neighbouring depths lie side by side, as
 //! the instruction takes them, and f32 operands are rounded on the way; rows of bf16 that lie so
-//! already are read from there. Every element of the product is summed by one task in order of depth: the result does not
-//! depend on the number of threads.
+//! already are read from there. Every element of the product is summed by one task in order of depth:
+//! the result does not depend on the number of threads.
 
 use half::bf16;
 use rayon::prelude::*;

@@ -139,7 +139,7 @@ pub(super) fn turn_back<T: Copy + Send + Sync>(
 ) {
     /// Rows that are written side by side: a cache line of what is read.
     const SIDE: usize = 16;
-    out.par_chunks_mut(SIDE * n).enumerate().for_each(|(index, rows)| {
+    out[..m * n].par_chunks_mut(SIDE * n).enumerate().for_each(|(index, rows)| {
         let first = index * SIDE;
         for (column, line) in turned.chunks_exact(m).enumerate() {
             for (row, value) in rows.chunks_exact_mut(n).zip(&line[first..]) {

@@ -5,9 +5,9 @@
 //! * Depthwise: [`super::depthwise`].
 //! * 3x3 at stride 1, of many channels, in f32 and bf16: [`winograd`].
 //! * Others of one group: windows read where they lie in a padded map ([`gathered`]).
-//! * Any other, and gradients: windows as rows of a matrix ([`super::unfold`]), a part of them at a time, times the
-//!   weight. All threads work on one part: the product packs the weight, which may be larger than the
-//!   windows, once for all of them.
+//! * Any other, and gradients: windows as rows of a matrix ([`super::unfold`]), a part of them at a
+//!   time, times the weight. All threads work on one part: the product packs the weight, which may be
+//!   larger than the windows, once for all of them.
 
 mod check;
 mod element;

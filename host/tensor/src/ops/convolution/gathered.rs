@@ -10,6 +10,8 @@ use crate::cpu::{self, Aligned, Gathered, Matrix, Start};
 
 /// Longest line of a window: a panel of the weight that deep stays in the second-level cache.
 const LONGEST: usize = 2048;
+/// How much larger a padded map may be than its input and output together.
+const MOST: usize = 4;
 
 impl Convolution {
     /// windows(x) weight + bias, of [`Self::columns`]; none where lines of windows are no runs, or the
@@ -26,10 +28,12 @@ impl Convolution {
         let pixels = self.batch * window.pixels();
         let size = (pixels, window.kernel[0] * run, outputs);
         let fits = self.groups == 1 && window.dilation[1] == 1 && run <= LONGEST;
-        if window.is_pointwise() || !fits || !T::gathers(size) {
+        let padded = [0, 1].map(|axis| window.input[axis] + 2 * window.padding[axis]);
+        let maps = window.input[0] * window.input[1] + window.pixels();
+        let is_mostly_padding = padded[0] * padded[1] > MOST * maps;
+        if window.is_pointwise() || !fits || is_mostly_padding || !T::gathers(size) {
             return None;
         }
-        let padded = [0, 1].map(|axis| window.input[axis] + 2 * window.padding[axis]);
         let map: Cow<'_, [T]> = if run == line && window.padding == [0, 0] {
             Cow::Borrowed(x)
         } else {
@@ -105,6 +109,8 @@ mod tests {
             ([8, 12], [4, 4], [3, 40], Geometry { stride: [4, 4], ..plain }),
             ([8, 9], [3, 1], [9, 8], Geometry { dilation: [2, 1], padding: [0, 2], ..plain }),
             ([6, 6], [5, 3], [100, 8], Geometry { padding: [2, 0], ..plain }),
+            // A copy would be mostly padding.
+            ([2, 2], [3, 3], [5, 8], Geometry { padding: [20, 20], stride: [9, 9], ..plain }),
         ] {
             let window = Window::new("Conv2d", size, kernel, &geometry).unwrap();
             let convolution = Convolution { batch: 3, window, inputs, outputs, groups: 1 };

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Shape, Storage, WithDType};
 
+use super::gemm_bf16::round_row;
 use super::{Brief, math};
 use crate::{Array, Result, mode};
 
@@ -13,6 +14,13 @@ pub trait Real: WithDType + bytemuck::Pod + Send + Sync {
     fn acc(self) -> Self::Acc;
     /// Rounds to the nearest.
     fn round(acc: Self::Acc) -> Self;
+    /// Rounds the numbers of a row, at most as many as there are slots.
+    #[inline(always)]
+    fn round_row(slots: &mut [Self], row: &[Self::Acc]) {
+        for (slot, acc) in slots.iter_mut().zip(row) {
+            *slot = Self::round(*acc);
+        }
+    }
 }
 
 /// The arithmetic that kernels need of an accumulator.
@@ -110,7 +118,7 @@ acc!(f32, math::exp, math::exp_below, math::normal, math::tanh);
 acc!(f64, f64::exp, f64::exp, math::normal_f64, f64::tanh);
 
 macro_rules! real {
-    ($type:ty, $acc:ty, $widen:expr, $round:expr) => {
+    ($type:ty, $acc:ty, $widen:expr, $round:expr $(, $round_row:path)?) => {
         impl Real for $type {
             type Acc = $acc;
             #[inline(always)]
@@ -121,13 +129,19 @@ macro_rules! real {
             fn round(acc: $acc) -> Self {
                 $round(acc)
             }
+            $(
+                #[inline(always)]
+                fn round_row(slots: &mut [Self], row: &[$acc]) {
+                    $round_row(slots, row);
+                }
+            )?
         }
     };
 }
 real!(f32, f32, |x| x, |x| x);
 real!(f64, f64, |x| x, |x| x);
 // Without the branches of `half`, which keep loops from being vectorised.
-real!(half::bf16, f32, Brief::widen, Brief::round);
+real!(half::bf16, f32, Brief::widen, Brief::round, round_row);
 real!(half::f16, f32, half::f16::to_f32, half::f16::from_f32);
 
 /// The elements of a contiguous array, held open for reading.

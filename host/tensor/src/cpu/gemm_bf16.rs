@@ -146,6 +146,20 @@ fn first_sums<O: Brief>(out: &[O], (m, n): (usize, usize), start: Start<'_, f32>
     }
 }
 
+/// Rounds a row to bf16, by the processor's own instruction where it has one (which takes what is below
+/// the normal numbers to 0).
+#[inline(always)]
+pub(super) fn round_row(slots: &mut [bf16], row: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if dot::is_available() {
+        // SAFETY: the instruction is there.
+        return unsafe { dot::round_row(slots, row) };
+    }
+    for (slot, x) in slots.iter_mut().zip(row) {
+        *slot = Brief::round(*x);
+    }
+}
+
 /// Elements that one task converts.
 const CHUNK: usize = 16_384;
 

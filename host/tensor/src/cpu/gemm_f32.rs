@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::panels::{AHEAD, Panels, Shared, Side, better_turned, divide, pack, turn_back};
+use super::panels::{AHEAD, Panels, Shared, Side, divide, pack};
+use super::turned::{better_turned, turn_back};
 use super::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 pub use packed::Packed;
@@ -93,10 +94,11 @@ pub(super) fn multiply(
     start: Start<'_, f32>,
     threads: usize,
 ) {
-    if matches!(start, Start::Zero) && better_turned((m, k, n), a.row == 1 && b.column == 1) {
+    if better_turned((m, k, n), b.row == 1 || b.column == 1) {
         let mut turned = unwritten(m * n);
-        multiply(&mut turned, b.turned(), a.turned(), (n, k, m), start, threads);
-        return turn_back(out, &turned, (m, n));
+        let (left, right) = (Left::Matrix(b.turned()), a.turned());
+        multiply_left(&mut turned, left, right, (n, k, m), Start::Zero, threads);
+        return turn_back(out, &turned, (m, n), start, threads);
     }
     multiply_left(out, Left::Matrix(a), b, (m, k, n), start, threads);
 }

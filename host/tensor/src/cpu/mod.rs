@@ -20,6 +20,7 @@ pub mod select;
 mod sparse;
 #[cfg(target_arch = "x86_64")]
 mod turn;
+mod turned;
 mod vector;
 
 pub use buffer::{Aligned, unwritten};

@@ -121,30 +121,3 @@ pub(super) fn divide(
         (0..tasks).for_each(task);
     }
 }
-
-/// Whether a product is better made as its transpose. Packing `b` pays by the rows of `a` that meet it:
-/// where those are fewer than its columns, packing `a` pays more. `lies_across` says that each is read by
-/// whole lines either way: columns of `a` and rows of `b` are contiguous.
-pub(super) fn better_turned((m, k, n): (usize, usize, usize), lies_across: bool) -> bool {
-    /// Depth from which on turning the result back is little beside the product.
-    const DEEP: usize = 1024;
-    lies_across && 2 * m <= n && k >= DEEP
-}
-
-/// `out` (m x n) from its transpose.
-pub(super) fn turn_back<T: Copy + Send + Sync>(
-    out: &mut [T],
-    turned: &[T],
-    (m, n): (usize, usize),
-) {
-    /// Rows that are written side by side: a cache line of what is read.
-    const SIDE: usize = 16;
-    out[..m * n].par_chunks_mut(SIDE * n).enumerate().for_each(|(index, rows)| {
-        let first = index * SIDE;
-        for (column, line) in turned.chunks_exact(m).enumerate() {
-            for (row, value) in rows.chunks_exact_mut(n).zip(&line[first..]) {
-                row[column] = *value;
-            }
-        }
-    });
-}

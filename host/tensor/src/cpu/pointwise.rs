@@ -5,7 +5,7 @@ use candle_core::{Storage, WithDType};
 use rayon::prelude::*;
 
 use super::panels::Shared;
-use super::{Real, from_vec, unwritten, vectorized};
+use super::{Acc as _, Real, from_vec, unwritten, vectorized};
 use crate::{Array, Result};
 
 /// Elements per task.
@@ -13,16 +13,28 @@ const CHUNK: usize = 16_384;
 /// Elements per call of the inner loop; what is not side by side is first brought together.
 const BLOCK: usize = 512;
 
+/// Whether results of a type are rounded, which is done a row at a time.
+const fn rounds<T: Real>() -> bool {
+    size_of::<T>() < size_of::<T::Acc>()
+}
+
 /// f(x) for each element, in the type of the accumulator, rounded once.
 pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Array> {
     let output = view(x, |elements: &[T], strides| {
         walk(
             x.dims(),
             [strides],
-            || [T::zero(); BLOCK],
+            || ([T::zero(); BLOCK], [T::Acc::ZERO; BLOCK]),
             #[inline(always)]
-            |[slots], [start], [step], buffer| {
+            |[slots], [start], [step], (buffer, wide)| {
                 let x = line(&elements[start..], step, slots.len(), buffer);
+                if rounds::<T>() {
+                    for (slot, x) in wide.iter_mut().zip(x) {
+                        *slot = f(x.acc());
+                    }
+                    T::round_row(slots, wide);
+                    return;
+                }
                 for (slot, x) in slots.iter_mut().zip(x) {
                     *slot = T::round(f(x.acc()));
                 }
@@ -41,10 +53,18 @@ pub fn map_twice<T: Real>(
         walk(
             x.dims(),
             [strides],
-            || [T::zero(); BLOCK],
+            || ([T::zero(); BLOCK], [[T::Acc::ZERO; BLOCK]; 2]),
             #[inline(always)]
-            |[first, second], [start], [step], buffer| {
+            |[first, second], [start], [step], (buffer, [wide, wide2])| {
                 let x = line(&elements[start..], step, first.len(), buffer);
+                if rounds::<T>() {
+                    for ((slot, slot2), x) in wide.iter_mut().zip(wide2.iter_mut()).zip(x) {
+                        (*slot, *slot2) = f(x.acc());
+                    }
+                    T::round_row(first, wide);
+                    T::round_row(second, wide2);
+                    return;
+                }
                 for ((first, second), x) in first.iter_mut().zip(second).zip(x) {
                     let (a, b) = f(x.acc());
                     *first = T::round(a);

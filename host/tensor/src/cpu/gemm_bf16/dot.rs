@@ -6,8 +6,9 @@ use std::ops::Range;
 use half::bf16;
 
 use super::Brief;
-use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, better_turned, divide, turn_back};
+use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, divide};
 use crate::cpu::turn::{SIDE, turn};
+use crate::cpu::turned::{better_turned, turn_back};
 use crate::cpu::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.
@@ -97,6 +98,26 @@ impl Lanes for bf16 {
     }
 }
 
+/// Rounds the numbers of a row, at most as many as there are slots.
+///
+/// # Safety
+/// The processor has AVX-512 with bf16.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+pub(super) unsafe fn round_row(slots: &mut [bf16], row: &[f32]) {
+    let len = slots.len().min(row.len());
+    for at in (0..len).step_by(LANES) {
+        let mask = lowest(len - at);
+        // SAFETY: the mask ends with the shorter of the two.
+        unsafe {
+            bf16::store(
+                slots.as_mut_ptr().add(at),
+                mask,
+                f32::load_wide(row.as_ptr().add(at), mask),
+            );
+        }
+    }
+}
+
 pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
     out: &mut [O],
     a: Matrix<'_, A>,
@@ -105,10 +126,11 @@ pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
     start: Start<'_, f32>,
     threads: usize,
 ) {
-    if matches!(start, Start::Zero) && better_turned((m, k, n), a.row == 1 && b.column == 1) {
-        let mut turned = unwritten::<O>(m * n);
-        multiply(&mut turned, b.turned(), a.turned(), (n, k, m), start, threads);
-        return turn_back(out, &turned, (m, n));
+    if better_turned((m, k, n), b.row == 1 || b.column == 1) {
+        let mut turned = unwritten::<f32>(m * n);
+        let (left, right) = (Left::Matrix(b.turned()), a.turned());
+        multiply_left(&mut turned, left, right, (n, k, m), Start::Zero, threads);
+        return turn_back(out, &turned, (m, n), start, threads);
     }
     multiply_left(out, Left::Matrix(a), b, (m, k, n), start, threads);
 }

@@ -14,7 +14,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::panels::{AHEAD, Panels, Shared, Side, divide, pack};
-use super::turned::{better_turned, turn_back};
+use super::transposed::{better_turned, turn_back};
 use super::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 pub use packed::Packed;

@@ -18,9 +18,9 @@ mod reduce;
 pub mod row;
 pub mod select;
 mod sparse;
+mod transposed;
 #[cfg(target_arch = "x86_64")]
 mod turn;
-mod turned;
 mod vector;
 
 pub use buffer::{Aligned, unwritten};

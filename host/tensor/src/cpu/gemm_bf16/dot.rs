@@ -7,8 +7,8 @@ use half::bf16;
 
 use super::Brief;
 use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, divide};
+use crate::cpu::transposed::{better_turned, turn_back};
 use crate::cpu::turn::{SIDE, turn};
-use crate::cpu::turned::{better_turned, turn_back};
 use crate::cpu::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unwritten};
 
 /// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.

@@ -102,7 +102,8 @@ fn link(to: &str, at: &Path) -> Result<()> {
 }
 
 /// A library of the driver's name with its functions, none of which does anything: programs link
-/// against it here, and find the real one where there is a GPU.
+/// against it here, and find the real one where there is a GPU. Those that are to start without one find
+/// it in [`STUBS`].
 fn driver(home: &Path) -> Result<()> {
     let bindings = cudarc()?.join("src/driver/sys/mod.rs");
     let text = fs::read_to_string(&bindings)
@@ -120,8 +121,14 @@ fn driver(home: &Path) -> Result<()> {
     write(&file, &source)?;
     let mut compiler = command("cc");
     compiler.args(["-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", "-o"]);
-    run_command(compiler.arg(home.join("lib/libcuda.so")).arg(&file))
+    run_command(compiler.arg(home.join("lib/libcuda.so")).arg(&file))?;
+    let stubs = home.join(STUBS);
+    fs::create_dir_all(&stubs).with_context(|| format!("cannot create {}", stubs.display()))?;
+    link("../libcuda.so", &stubs.join("libcuda.so.1"))
 }
+
+/// Where programs find the stand-in of the driver, below the toolkit's root.
+pub const STUBS: &str = "lib/stubs";
 
 /// The functions of the driver that bindings declare.
 fn functions(bindings: &str) -> BTreeSet<&str> {

@@ -1,6 +1,6 @@
 //! Where a run computes.
 
-use hssl_tensor::Device;
+use hssl_tensor::{Device, cuda};
 
 use crate::error::{Error, Result};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub fn select(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+        "auto" if cfg!(feature = "cuda") => Ok(cuda::open(0).unwrap_or(Device::Cpu)),
         "auto" => Ok(Device::Cpu),
         _ => {
             let ordinal = match name.split_once(':') {
@@ -30,7 +30,7 @@ pub fn select(name: &str) -> Result<Device> {
                      or train.device = \"cpu\""
                 )));
             }
-            Device::new_cuda(ordinal)
+            cuda::open(ordinal)
                 .map_err(|error| Error::Composition(format!("train.device is {name:?}: {error}")))
         }
     }
@@ -44,11 +44,9 @@ pub fn name(device: &Device) -> &'static str {
 /// Largest resident set of this process so far, MiB; on CUDA, device memory in use. 0 where the
 /// system does not tell.
 pub fn peak_mib(device: &Device) -> f64 {
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(_) = device {
-        return hssl_tensor::cuda_memory_in_use().unwrap_or(0) as f64 / f64::from(1 << 20);
+    if device.is_cuda() {
+        return cuda::memory_in_use().unwrap_or(0) as f64 / f64::from(1 << 20);
     }
-    let _ = device;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok());

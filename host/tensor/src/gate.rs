@@ -4,10 +4,12 @@
 //! * in f64 against central differences, from inputs that are *not contiguous*, with the kernels
 //!   and with candle's operations ([`crate::mode::Mode::portable`]);
 //! * in f32 and bf16 against the f64 result;
-//! * in a CUDA build on a machine with a GPU, all of this there as well.
+//! * with the CUDA kernels emulated ([`crate::cuda::emulated`]), and in a CUDA build on a machine with
+//!   a GPU, all of this there as well.
 
 use std::cell::RefCell;
 
+use crate::cuda::emulated;
 use crate::mode::{self, Mode};
 use crate::{Array, DType, Device, Result, Tensor, random, tape};
 
@@ -93,10 +95,32 @@ pub(crate) fn here(tensor: &Tensor) -> Tensor {
     Tensor::constant(DEVICE.with_borrow(|device| tensor.array().to_device(device)).unwrap())
 }
 
-/// The ways to compute an operation: a name, a device, and whether by candle's operations.
-fn ways() -> Vec<(&'static str, Device, bool)> {
-    let gpu = Device::new_cuda(0).ok().map(|device| ("CUDA", device, false));
-    [("kernel", Device::Cpu, false), ("portable", Device::Cpu, true)]
+/// How an operation is computed on a device.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// By kernels of ours.
+    Kernel,
+    /// By candle's operations.
+    Portable,
+    /// By CUDA kernels, emulated.
+    Emulated,
+}
+
+impl Way {
+    fn scope<T>(self, mode: Mode, body: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Kernel => mode::scope(mode, body),
+            Self::Portable => mode::scope(Mode { portable: true, ..mode }, body),
+            Self::Emulated => mode::scope(mode, || emulated::scope(body)),
+        }
+    }
+}
+
+/// The ways to compute an operation.
+fn ways() -> Vec<(Way, Device)> {
+    let gpu = Device::new_cuda(0).ok().map(|device| (Way::Kernel, device));
+    [Way::Kernel, Way::Portable, Way::Emulated]
+        .map(|way| (way, Device::Cpu))
         .into_iter()
         .chain(gpu)
         .collect()
@@ -167,16 +191,17 @@ pub(crate) fn check(case: Case, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
         let expected = analytic(f, &inputs).0;
         (flat(&expected), (0..inputs.len()).map(|i| numeric(f, &inputs, i)).collect())
     });
-    for (way, device, portable) in ways() {
+    for (way, device) in ways() {
         DEVICE.set(device.clone());
-        mode::scope(Mode { portable, ..training }, || {
+        way.scope(training, || {
             let compare = |dtype: DType, tolerance: f64| {
                 let place = |x: &Array| x.to_dtype(dtype)?.to_device(&device);
                 let inputs: Vec<Array> = inputs.iter().map(|x| place(x).unwrap()).collect();
                 let (output, grads) = analytic(f, &inputs);
-                close(&format!("{way} {dtype:?} output"), &flat(&output), &expected, tolerance);
+                let way = format!("{way:?} on {:?}, {dtype:?}", device.location());
+                close(&format!("{way}: output"), &flat(&output), &expected, tolerance);
                 for (index, (grad, slope)) in grads.iter().zip(&slopes).enumerate() {
-                    let what = format!("{way} {dtype:?} gradient of input {index}");
+                    let what = format!("{way}: gradient of input {index}");
                     let grad = grad.as_ref().unwrap_or_else(|| panic!("{what} is missing"));
                     assert_eq!(grad.dims(), inputs[index].dims(), "{what}: shape");
                     assert_eq!(grad.dtype(), dtype, "{what}: element type");

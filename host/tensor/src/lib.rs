@@ -12,6 +12,7 @@
 
 mod accumulate;
 pub mod cpu;
+pub mod cuda;
 mod dispatch;
 mod error;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub mod optim;
 mod parameter;
 pub mod profile;
 pub mod random;
+mod reduction;
 pub mod tape;
 mod tensor;
 
@@ -34,10 +36,3 @@ pub use hssl_ops::{Op, PadMode, ResizeMode};
 pub use parameter::Parameter;
 pub use tape::{Gradients, backward, checkpoint};
 pub use tensor::Tensor;
-
-/// Memory in use on the current CUDA device, bytes, by all processes.
-#[cfg(feature = "cuda")]
-pub fn cuda_memory_in_use() -> Option<usize> {
-    use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
-    mem_get_info().ok().map(|(free, total)| total - free)
-}

@@ -6,6 +6,7 @@ use candle_core::WithDType;
 use rayon::prelude::*;
 
 use super::{Acc, Elements, Real, from_vec, vectorized};
+use crate::reduction::{groups, last_reduced};
 use crate::{Array, Result};
 
 /// Terms that one task adds up.
@@ -59,28 +60,6 @@ where
 #[inline(always)]
 fn same<A>(x: A) -> A {
     x
-}
-
-/// Sizes of runs of dimensions that are summed over (true) or stay.
-fn groups(shape: &[usize], dims: &[usize]) -> Vec<(bool, usize)> {
-    let mut groups: Vec<(bool, usize)> = Vec::new();
-    for (axis, &size) in shape.iter().enumerate().filter(|(_, size)| **size != 1) {
-        let reduced = dims.contains(&axis);
-        match groups.last_mut() {
-            Some((kind, merged)) if *kind == reduced => *merged *= size,
-            _ => groups.push((reduced, size)),
-        }
-    }
-    groups
-}
-
-/// Takes the last reduced group out: (elements before, terms, elements after).
-fn last_reduced(groups: &mut Vec<(bool, usize)>) -> Option<(usize, usize, usize)> {
-    let last = groups.iter().rposition(|(reduced, _)| *reduced)?;
-    let size = |groups: &[(bool, usize)]| groups.iter().map(|(_, size)| size).product();
-    let sizes = (size(&groups[..last]), groups[last].1, size(&groups[last + 1..]));
-    groups.remove(last);
-    Some(sizes)
 }
 
 /// Sums of a row-major (outer, terms, inner) over its middle.

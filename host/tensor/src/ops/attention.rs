@@ -1,5 +1,6 @@
 //! Scaled dot-product attention (Vaswani et al., 2017) with an additive bias.
 
+mod cuda;
 mod kernel;
 
 use super::broadcast::{promote, reduce_to, shape};
@@ -85,6 +86,13 @@ pub fn attention(
         }
         return Ok(tape::record_many("Attention", &inputs, outputs, move |grads| {
             finish(kernel::backward(&problem, &log_sum, grads, to, needs)?)
+        }));
+    }
+    if !return_weights && cuda::takes(&problem) {
+        let (output, saved) = cuda::forward(&problem)?;
+        return Ok(tape::record_many("Attention", &inputs, vec![output], move |grads| {
+            let Some(grad) = &grads[0] else { return Ok(Vec::new()) };
+            finish(cuda::backward(&problem, &saved, grad, needs)?)
         }));
     }
     let (output, weights) = portable(&problem)?;
@@ -212,6 +220,50 @@ mod tests {
         check(Case::of(&[&[2, 2, 3, 4], &[2, 2, 5, 4], &[2, 2, 5, 3]]), |x| {
             Ok(attention(&x[0], &x[1], &x[2], None, 0.5, false)?.remove(0))
         });
+    }
+
+    /// The output and the gradients of q, k and v, as f64.
+    fn outcome(inputs: &[Array; 3]) -> Vec<Vec<f64>> {
+        let leaves = inputs.each_ref().map(|x| tape::input(x.clone()));
+        let [q, k, v] = &leaves;
+        let output = attention(q, k, v, None, 0.3, false).unwrap().remove(0);
+        let array = output.array();
+        let grad = crate::gate::noise(array.shape()).to_dtype(array.dtype()).unwrap();
+        let mut parameters = crate::Gradients::default();
+        let grads = tape::backward_from(&[(output, grad)], &leaves, &mut parameters).unwrap();
+        let flat = |x: Array| {
+            x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        std::iter::once(array).chain(grads.into_iter().flatten()).map(flat).collect()
+    }
+
+    /// More rows than a tile has, heads cut from one product, and keys that are not the queries'.
+    #[test]
+    fn cuda_kernels_agree_with_f64() {
+        for (depth, dtype, tolerance) in
+            [(32, DType::BF16, 0.03), (64, DType::BF16, 0.03), (64, DType::F16, 0.004)]
+        {
+            let map = |rows: usize, part: usize| {
+                let all = crate::gate::noise((2, rows, 3, 2, depth)).to_dtype(dtype).unwrap();
+                all.narrow(2, part, 1).unwrap().squeeze(2).unwrap().transpose(1, 2).unwrap()
+            };
+            for keys in [70, 130] {
+                let inputs = [map(70, 0), map(keys, 1), map(keys, 2)];
+                let exact = outcome(&inputs.each_ref().map(|x| x.to_dtype(DType::F64).unwrap()));
+                let found = crate::cuda::emulated::scope(|| outcome(&inputs));
+                assert_eq!(found.len(), 4);
+                for (which, (found, exact)) in found.iter().zip(&exact).enumerate() {
+                    let largest = exact.iter().fold(0f64, |most, x| most.max(x.abs()));
+                    for (index, (found, exact)) in found.iter().zip(exact).enumerate() {
+                        assert!(
+                            (found - exact).abs() <= tolerance * largest,
+                            "{dtype:?}, {depth} channels, {keys} keys: element {index} of {which} is \
+                             {found}, expected {exact} (largest {largest})"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -111,6 +111,9 @@ mod tests {
         let wide = Geometry { stride: [2, 1], padding: [3, 2], dilation: [1, 2], groups: 18 };
         passes(&[2, 4, 3, 18], &[18, 1, 4, 2], wide);
         passes(&[2, 3, 10, 2], &[2, 1, 3, 7], Geometry { padding: [1, 3], groups: 2, ..geometry });
+        // More lines, and more channels, than one block of the CUDA kernels has.
+        passes(&[2, 12, 5, 4], &[4, 1, 5, 5], Geometry { padding: [2, 2], groups: 4, ..geometry });
+        passes(&[2, 2, 3, 132], &[132, 1, 3, 3], Geometry { groups: 132, ..geometry });
     }
 
     /// Two channels per group are no depthwise convolution to the kernels.

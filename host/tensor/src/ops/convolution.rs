@@ -23,9 +23,10 @@ use rayon::prelude::*;
 
 use super::depthwise;
 use super::geometry::Window;
+use super::sum::total;
 use super::unfold::{Channels, fold, unfold_all};
 use crate::cpu::{self, Acc, Elements, Matrix, Real, Start, vectorized};
-use crate::{Array, DType, Result, with_real};
+use crate::{Array, DType, Result, cuda, with_real};
 pub(super) use check::check_weight;
 use element::Element;
 use portable::add_bias;
@@ -152,6 +153,9 @@ impl Convolution {
         let dtype = x.dtype();
         let [height, width] = self.window.output;
         let shape = (self.batch, height, width, self.outputs);
+        if self.is_depthwise() && cuda::takes(x) {
+            return depthwise::cuda::correlate(x, weight, bias, &self.window);
+        }
         if !cpu::is_native(x) {
             return add_bias(self.portable_correlate(x, weight)?, bias, dtype);
         }
@@ -184,6 +188,9 @@ impl Convolution {
         let dtype = grad.dtype();
         let [height, width] = self.window.input;
         let shape = (self.batch, height, width, self.inputs);
+        if self.is_depthwise() && cuda::takes(grad) {
+            return depthwise::cuda::input_gradient(grad, weight, bias, &self.window);
+        }
         if !cpu::is_native(grad) {
             return add_bias(self.portable_spread(grad, weight)?, bias, dtype);
         }
@@ -219,6 +226,10 @@ impl Convolution {
 
     /// The gradient of the weight, from x (B, H, W, inputs) and `grad` (B, OH, OW, outputs).
     pub fn weight_gradient(&self, x: &Array, grad: &Array) -> Result<Array> {
+        if self.is_depthwise() && cuda::takes(x) {
+            let weight = depthwise::cuda::weight_gradient(x, grad, &self.window)?;
+            return cpu::convert(&weight, x.dtype());
+        }
         if !cpu::is_native(x) {
             return self.portable_weight_gradient(x, grad);
         }
@@ -493,7 +504,8 @@ pub(super) fn bias_gradient(grad: &Array, dtype: DType) -> Result<Array> {
     const OP: &str = "Conv2d";
     let channels = grad.dims()[grad.rank() - 1];
     if !cpu::is_native(grad) {
-        return Ok(widen(grad)?.sum((0, 1, 2))?.to_dtype(dtype)?);
+        let dims: Vec<usize> = (0..grad.rank() - 1).collect();
+        return Ok(total(OP, grad, &dims, 1.0)?.reshape(channels)?.to_dtype(dtype)?);
     }
     let sums = with_real!(OP, grad.dtype(), T => Elements::of(grad)?.read(|grad: &[T]| {
         cpu::from_vec(cpu::channel_sums(grad, channels), channels)

@@ -5,6 +5,7 @@
 //! registers. The gradient of the input is the same correlation of the output's gradient, spread
 //! apart by the stride, with the filter turned round.
 
+pub(super) mod cuda;
 pub(super) mod portable;
 
 use pulp::{Arch, Simd, WithSimd};

@@ -1,11 +1,17 @@
 //! GELU with the exact error function: x Phi(x) (Hendrycks and Gimpel, 2016).
 
 use crate::cpu::{self, Acc as _};
-use crate::{Array, DType, Result, Tensor, tape, with_real};
+use crate::{Array, DType, Result, Tensor, cuda, tape, with_real};
 
 /// x Phi(x), elementwise.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     let array = x.array();
+    if cuda::takes(&array) {
+        let output = cuda::map_all(&cuda::files::GELU, "gelu", &array)?;
+        return Ok(tape::record("Gelu", &[x], output, move |grad| {
+            Ok(vec![Some(cuda::zip_all(&cuda::files::GELU, "gelu_grad", &array, grad)?)])
+        }));
+    }
     if !cpu::is_native(&array) {
         let output = array.gelu_erf()?;
         return Ok(tape::record("Gelu", &[x], output, move |grad| {

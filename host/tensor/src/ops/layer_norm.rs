@@ -1,5 +1,7 @@
 //! Layer normalisation (Ba, Kiros and Hinton, 2016).
 
+mod cuda;
+
 use rayon::prelude::*;
 
 use super::precision::wide;
@@ -45,6 +47,8 @@ pub fn layer_norm(
     };
     let (output, mean, rstd) = if is_native(&array) {
         kernel(&array, scale.as_ref(), shift.as_ref(), eps, type_y)?
+    } else if cuda::takes(&array) {
+        cuda::forward(&array, scale.as_ref(), shift.as_ref(), eps, type_y)?
     } else {
         let (output, mean, rstd) = portable(&array, scale.as_ref(), shift.as_ref(), eps)?;
         (output.cast(type_y)?, mean, rstd)
@@ -53,6 +57,8 @@ pub fn layer_norm(
         let grad = grad.cast(type_y)?;
         let [grad_x, grad_w, grad_b] = if is_native(&array) {
             kernel_backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
+        } else if cuda::takes(&array) {
+            cuda::backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
         } else {
             portable_backward(&array, &mean, &rstd, scale.as_ref(), &grad, needs)?
         };
@@ -339,6 +345,10 @@ mod tests {
         });
         check(Case::of(&[&[4, 37], &[37]]), |x| layer_norm(&x[0], Some(&x[1]), None, 1e-5));
         check(Case::of(&[&[2, 2, 2, 6]]), |x| layer_norm(&x[0], None, None, 1e-5));
+        // More rows than one block of the CUDA kernels sums.
+        check(Case::of(&[&[2, 67, 4], &[4], &[4]]), |x| {
+            layer_norm(&x[0], Some(&x[1]), Some(&x[2]), 1e-6)
+        });
         check(Case::of(&[&[6], &[6], &[6]]), |x| layer_norm(&x[0], Some(&x[1]), Some(&x[2]), 1e-6));
     }
 

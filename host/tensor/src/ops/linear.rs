@@ -1,5 +1,7 @@
 //! Fully connected layer: x w^T + b.
 
+mod cuda;
+
 use candle_core::WithDType;
 use half::bf16;
 
@@ -75,6 +77,8 @@ fn layer(a: &Array, b: &Array, bias: Option<&Array>, to: DType, fused: bool) -> 
     if !cpu::is_native(a) {
         let output = product(a, b)?;
         return match bias {
+            // Nobody else has the product.
+            Some(bias) if cuda::takes(&output) => cuda::add_bias(&output, bias),
             Some(bias) => Ok(output.broadcast_add(&bias.cast(output.dtype())?)?),
             None => Ok(output),
         };

@@ -5,7 +5,7 @@ use super::precision::{result_type, with_result};
 use super::shape;
 use crate::cpu::row::{largest, map_rows, sums, zip_rows};
 use crate::cpu::{self, Acc, Cast, Real};
-use crate::{Array, DType, Result, Tensor, tape};
+use crate::{Array, DType, Result, Tensor, cuda, tape};
 
 /// x - log(sum(e^x)) along `dim`, computed from x - max(x). A half type under autocast becomes f32.
 ///
@@ -17,6 +17,8 @@ pub fn log_softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
     let (type_x, type_y) = (array.dtype(), result_type("LogSoftmax", array.dtype())?);
     let output = if cpu::is_native(&array) {
         kernel(&array, dim, type_y)?
+    } else if cuda::takes(&array) {
+        cuda::map_rows(&cuda::files::LOG_SOFTMAX, "log_softmax", &array, dim, type_y)?
     } else {
         portable(&array, dim)?.cast(type_y)?
     };
@@ -24,6 +26,16 @@ pub fn log_softmax(x: &Tensor, dim: i64) -> Result<Tensor> {
     Ok(tape::record("LogSoftmax", &[x], output, move |grad| {
         Ok(vec![Some(if cpu::is_native(&saved) {
             kernel_backward(&saved, &grad.cast(type_y)?, dim, type_x)?
+        } else if cuda::takes(&saved) {
+            let grad = grad.cast(type_y)?;
+            cuda::differentiate_rows(
+                &cuda::files::LOG_SOFTMAX,
+                "log_softmax_grad",
+                &saved,
+                &grad,
+                dim,
+                type_x,
+            )?
         } else {
             portable_backward(&saved, grad, dim)?.cast(type_x)?
         })])

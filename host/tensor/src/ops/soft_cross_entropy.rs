@@ -1,5 +1,7 @@
 //! Cross-entropy against a distribution: distillation's loss (Caron et al., 2021, equation 2).
 
+mod cuda;
+
 use super::log_softmax::log_sum_exp;
 use super::precision::result_type;
 use super::precision::wide;
@@ -27,9 +29,12 @@ pub fn soft_cross_entropy(logits: &Tensor, target: &Tensor, temperature: f64) ->
     }
     result_type("SoftCrossEntropy", target.dtype())?;
     let (type_x, type_y) = (array.dtype(), result_type("SoftCrossEntropy", array.dtype())?);
-    let target = if cpu::is_native(&array) { pairable(&array, &target)? } else { target };
+    let fused = cpu::is_native(&array) || cuda::takes(&array);
+    let target = if fused { pairable(&array, &target)? } else { target };
     let (output, log_sum, mass) = if cpu::is_native(&array) {
         kernel(&array, &target, temperature)?
+    } else if cuda::takes(&array) {
+        cuda::forward(&array, &target, temperature)?
     } else {
         portable(&array, &target, temperature)?
     };
@@ -37,6 +42,8 @@ pub fn soft_cross_entropy(logits: &Tensor, target: &Tensor, temperature: f64) ->
         let grad = wide(grad)?;
         Ok(vec![Some(if cpu::is_native(&array) {
             kernel_backward(&array, &target, &log_sum, &mass, &grad, temperature)?
+        } else if cuda::takes(&array) {
+            cuda::backward(&array, &target, &log_sum, &mass, &grad, temperature)?
         } else {
             let grad = portable_backward(&array, &target, &log_sum, &mass, &grad, temperature)?;
             grad.cast(type_x)?
@@ -197,6 +204,9 @@ mod tests {
     fn gradient() {
         check(Case::of(&[&[3, 5]]), |x| {
             soft_cross_entropy(&x[0], &here(&target(&[3, 5], x[0].dtype())), 0.5)
+        });
+        check(Case::of(&[&[2, 140]]), |x| {
+            soft_cross_entropy(&x[0], &here(&target(&[2, 140], x[0].dtype())), 0.5)
         });
         check(Case::of(&[&[2, 2, 37]]), |x| {
             soft_cross_entropy(&x[0], &here(&target(&[2, 2, 37], x[0].dtype())), 1.0)

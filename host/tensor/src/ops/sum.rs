@@ -2,7 +2,7 @@
 
 use super::precision::{result_type, wide};
 use super::shape;
-use crate::{Array, DType, Result, Tensor, cpu, tape, with_real};
+use crate::{Array, DType, Result, Tensor, cpu, cuda, tape, with_real};
 
 /// Sum over `dims` (all if empty). Half types are added up in f32; under autocast the result stays f32.
 ///
@@ -38,6 +38,9 @@ pub(crate) fn scaled_sum(
 pub(crate) fn total(op: &'static str, x: &Array, dims: &[usize], scale: f64) -> Result<Array> {
     if cpu::is_native(x) && x.dtype().is_float() {
         return with_real!(op, x.dtype(), T => cpu::sum::<T>(x, dims, scale));
+    }
+    if cuda::takes(x) {
+        return cuda::sum(x, dims, scale);
     }
     let sum = if x.dtype().is_float() { wide(x)? } else { x.clone() }.sum_keepdim(dims)?;
     if scale == 1.0 { Ok(sum) } else { Ok((sum * scale)?) }

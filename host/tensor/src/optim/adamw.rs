@@ -1,5 +1,6 @@
 //! AdamW (Loshchilov and Hutter, 2019).
 
+use super::cuda;
 use super::fused::{Job, Moved};
 use super::state::{Entry, State};
 use super::{Group, Optimizer, Step, group};
@@ -36,15 +37,16 @@ impl AdamW {
 }
 
 /// The numbers of one parameter's step.
-struct Factors {
-    keep: f64,
-    beta1: f64,
-    beta2: f64,
+pub(super) struct Factors {
+    /// 1 - lr wd
+    pub keep: f64,
+    pub beta1: f64,
+    pub beta2: f64,
     /// lr / (1 - b1^t)
-    rate: f64,
+    pub rate: f64,
     /// sqrt(1 - b2^t)
-    correction: f64,
-    eps: f64,
+    pub correction: f64,
+    pub eps: f64,
 }
 
 impl Optimizer for AdamW {
@@ -70,6 +72,11 @@ impl Optimizer for AdamW {
             };
             match entry.fused() {
                 Some(slots) => kernel(job, slots, &factors),
+                None if cuda::takes(&job.value) => {
+                    let (moved, moments) = cuda::adamw(job, &entry.arrays(&job.value)?, &factors)?;
+                    entry.set_arrays(moments);
+                    Ok(moved)
+                }
                 None => portable(job, entry, &factors),
             }
         })

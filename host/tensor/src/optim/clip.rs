@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::cuda;
 use crate::{Array, DType, Error, Gradients, Parameter, Result, cpu, with_real};
 
 /// Added to a norm before it divides, as in PyTorch.
@@ -76,6 +77,12 @@ impl Clip {
 }
 
 fn norms(gradients: &Gradients, parameters: &[Arc<Parameter>]) -> Result<Vec<Option<f64>>> {
+    let found: Vec<_> = parameters.iter().map(|parameter| gradients.get(parameter)).collect();
+    if found.iter().flatten().all(|gradient| cuda::takes(gradient)) {
+        let arrays: Vec<&Array> = found.iter().copied().flatten().collect();
+        let mut norms = cuda::norms(&arrays)?.into_iter();
+        return Ok(found.iter().map(|gradient| gradient.and_then(|_| norms.next())).collect());
+    }
     parameters
         .par_iter()
         .map(|parameter| gradients.get(parameter).map(norm).transpose())

@@ -1,13 +1,15 @@
 //! Running quantities per parameter, and their way into and out of a checkpoint.
 
 use std::collections::{HashMap, HashSet, hash_map};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::cuda;
 use super::ema::{check, ema};
 use super::fused::{self, Job, Moved};
 use super::{Group, Step};
-use crate::{Array, DType, Device, Error, Result};
+use crate::{Array, DType, Device, Error, Parameter, Result};
 
 /// One running quantity of a parameter, such as a momentum.
 #[derive(Clone, Debug)]
@@ -131,30 +133,35 @@ impl<const N: usize> State<N> {
             .into_iter()
             .map(|work| (work, self.entries.remove(&work.1.id()).expect("it was made above")))
             .collect();
-        let done: Vec<_> = work
-            .into_par_iter()
-            .map(|((group, parameter, gradient), mut entry)| {
-                entry.step += 1;
-                let id = parameter.id();
-                let teacher = teachers.get(&id);
-                let job = Job {
-                    value: parameter.value(),
-                    gradient,
-                    factor: step.clip.factor(id),
-                    teacher: teacher.map(|teacher| (teacher.value(), averages.momentum)),
-                };
-                let outcome = update(group, &job, &mut entry).and_then(|moved| {
-                    parameter.set(&moved.value)?;
-                    match (teacher, &moved.teacher) {
-                        (Some(teacher), Some(value)) => {
-                            teacher.set(value).map(|()| Some(teacher.id()))
-                        }
-                        _ => Ok(None),
-                    }
-                });
-                (id, entry, outcome)
-            })
-            .collect();
+        let one = |((group, parameter, gradient), mut entry): (
+            (&Group, &Arc<Parameter>, &Array),
+            Entry<N>,
+        )| {
+            entry.step += 1;
+            let id = parameter.id();
+            let teacher = teachers.get(&id);
+            let job = Job {
+                value: parameter.value(),
+                gradient,
+                factor: step.clip.factor(id),
+                teacher: teacher.map(|teacher| (teacher.value(), averages.momentum)),
+            };
+            let outcome = update(group, &job, &mut entry).and_then(|moved| {
+                parameter.set(&moved.value)?;
+                match (teacher, &moved.teacher) {
+                    (Some(teacher), Some(value)) => teacher.set(value).map(|()| Some(teacher.id())),
+                    _ => Ok(None),
+                }
+            });
+            (id, entry, outcome)
+        };
+        // A GPU's work is launched in order, by the thread whose order it is.
+        let launched = work.iter().any(|((_, parameter, _), _)| cuda::takes(&parameter.value()));
+        let done: Vec<_> = if launched {
+            work.into_iter().map(one).collect()
+        } else {
+            work.into_par_iter().map(one).collect()
+        };
         let (mut followed, mut outcome) = (HashSet::new(), Ok(()));
         for (id, entry, result) in done {
             self.entries.insert(id, entry);

@@ -1,0 +1,201 @@
+//! Kernels on a GPU: compiled by NVRTC, kept on disk, launched on candle's stream.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, SyncOnDrop, sys,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::{self, CompileOptions};
+use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice};
+use candle_core::{Storage, cuda_backend::WrapErr};
+
+use super::{Argument, Grid, Kernels};
+use crate::{Array, Error, Result};
+
+/// What stands before each file.
+const COMMON: &str = include_str!("common.cuh");
+
+/// An argument as the driver takes it.
+enum Value {
+    Pointer(u64),
+    Int(i32),
+    Long(i64),
+    Float(f32),
+}
+
+pub(super) fn launch(
+    device: &CudaDevice,
+    kernels: &'static Kernels,
+    name: &str,
+    grid: Grid,
+    arguments: &[Argument<'_>],
+) -> Result<()> {
+    let ptx = compiled(device, kernels)?;
+    let function = device.get_or_load_custom_func(name, kernels.file, &ptx)?;
+    // Held until the kernel is in the stream, behind whatever wrote these arrays.
+    let guards: Vec<_> = arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Read(array) | Argument::Write(array) => Some(array.storage_and_layout()),
+            _ => None,
+        })
+        .collect();
+    let stream = device.cuda_stream();
+    let mut values = Vec::with_capacity(arguments.len());
+    let mut synchronised: Vec<SyncOnDrop<'_>> = Vec::new();
+    for (argument, guard) in arguments.iter().zip(&guards) {
+        values.push(match (argument, guard) {
+            (Argument::Int(value), _) => Value::Int(*value),
+            (Argument::Long(value), _) => Value::Long(*value),
+            (Argument::Float(value), _) => Value::Float(*value),
+            (_, Some((storage, layout))) => {
+                let Storage::Cuda(storage) = &**storage else {
+                    let what = format!("the kernel {name} was given an array in CPU memory");
+                    return Err(candle_core::Error::Msg(what).into());
+                };
+                macro_rules! address {
+                    ($slice:expr) => {{
+                        let (address, sync) = $slice.device_ptr(&stream);
+                        synchronised.push(sync);
+                        address + bytes($slice, layout.start_offset())
+                    }};
+                }
+                Value::Pointer(match &storage.slice {
+                    CudaStorageSlice::F32(slice) => address!(slice),
+                    CudaStorageSlice::F64(slice) => address!(slice),
+                    CudaStorageSlice::BF16(slice) => address!(slice),
+                    CudaStorageSlice::F16(slice) => address!(slice),
+                    CudaStorageSlice::I64(slice) => address!(slice),
+                    CudaStorageSlice::U32(slice) => address!(slice),
+                    CudaStorageSlice::U8(slice) => address!(slice),
+                    _ => {
+                        let what = format!("the kernel {name} was given an array of another type");
+                        return Err(candle_core::Error::Msg(what).into());
+                    }
+                })
+            }
+            (_, None) => Value::Pointer(0),
+        });
+    }
+    let mut builder = function.builder();
+    for value in &values {
+        match value {
+            Value::Pointer(address) => builder.arg(address),
+            Value::Int(value) => builder.arg(value),
+            Value::Long(value) => builder.arg(value),
+            Value::Float(value) => builder.arg(value),
+        };
+    }
+    let size = |size: usize| u32::try_from(size).expect("a grid has less than 2^32 blocks");
+    let config = LaunchConfig {
+        grid_dim: grid.blocks.map(size).into(),
+        block_dim: (size(grid.threads), 1, 1),
+        shared_mem_bytes: size(grid.shared),
+    };
+    // SAFETY: the arguments are those of the kernel's parameters, which the gradient gate runs on the
+    // CPU with the same code; arrays are held until the launch is in the stream, and freed behind it.
+    unsafe { builder.launch(config) }.w()?;
+    Ok(())
+}
+
+fn bytes<T: DeviceRepr>(_: &CudaSlice<T>, elements: usize) -> u64 {
+    (elements * size_of::<T>()) as u64
+}
+
+/// The PTX of a file for the device at hand: compiled once for this process, and once for all on this
+/// machine where a folder for caches can be written.
+fn compiled(device: &CudaDevice, kernels: &'static Kernels) -> Result<Arc<str>> {
+    static DONE: Mutex<Option<HashMap<(&str, u32), Arc<str>>>> = Mutex::new(None);
+    let capability = capability(device)?;
+    let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let done = done.get_or_insert_default();
+    if let Some(ptx) = done.get(&(kernels.file, capability)) {
+        return Ok(ptx.clone());
+    }
+    let text = text(kernels);
+    let file = folder().and_then(|folder| {
+        let mut hasher = DefaultHasher::new();
+        (&text, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+        let name = Path::new(kernels.file).file_stem()?.to_str()?;
+        Some(folder.join(format!("{name}-sm{capability}-{:016x}.ptx", hasher.finish())))
+    });
+    let kept = file.as_ref().and_then(|file| fs::read_to_string(file).ok());
+    let ptx = match kept.filter(|ptx| ptx.contains(".visible .entry") && ptx.ends_with(END)) {
+        Some(ptx) => ptx,
+        None => {
+            let ptx = compile(&text, kernels.file, capability)? + END;
+            if let Some(file) = &file {
+                keep(file, &ptx);
+            }
+            ptx
+        }
+    };
+    let ptx: Arc<str> = ptx.into();
+    done.insert((kernels.file, capability), ptx.clone());
+    Ok(ptx)
+}
+
+/// The last line of a file that was written whole.
+const END: &str = "\n// end\n";
+
+/// A file with what it shares with others.
+fn text(kernels: &Kernels) -> String {
+    format!("{COMMON}\n#line 1 \"{}\"\n{}", kernels.file, kernels.text)
+}
+
+fn compile(text: &str, file: &str, capability: u32) -> Result<String> {
+    let options = CompileOptions {
+        options: vec![format!("--gpu-architecture=compute_{capability}")],
+        ..CompileOptions::default()
+    };
+    let ptx = nvrtc::compile_ptx_with_opts(text, options);
+    Ok(ptx.map_err(|error| Error::attribute("CUDA", format!("{file}: {error:?}")))?.to_src())
+}
+
+/// 90 for a GPU of compute capability 9.0.
+fn capability(device: &CudaDevice) -> Result<u32> {
+    use sys::CUdevice_attribute as Attribute;
+    let stream = device.cuda_stream();
+    let of = |attribute| stream.context().attribute(attribute).w();
+    let major = of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    Ok((major * 10 + minor) as u32)
+}
+
+/// Where compiled kernels are kept, if the system has a place for caches.
+fn folder() -> Option<PathBuf> {
+    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let caches =
+        caches.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(caches.join("hssl").join("kernels"))
+}
+
+/// Without it, the next process compiles again; so failures are not told.
+fn keep(file: &Path, ptx: &str) {
+    let Some(folder) = file.parent() else { return };
+    let temporary = file.with_extension(format!("{}.part", std::process::id()));
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&temporary, ptx));
+    if written.and_then(|()| fs::rename(&temporary, file)).is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NVRTC needs no GPU.
+    #[test]
+    fn every_file_of_kernels_compiles() {
+        for capability in [80, 90] {
+            for kernels in super::super::files::ALL {
+                let ptx = compile(&text(kernels), kernels.file, capability).unwrap();
+                assert!(ptx.contains(".visible .entry"), "{} has no kernel", kernels.file);
+            }
+        }
+    }
+}

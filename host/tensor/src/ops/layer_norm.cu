@@ -1,0 +1,107 @@
+// Layer norm over rows: one block for each row forwards and for the gradient of x; for the gradients of
+// weight and bias, blocks of columns over parts of the rows.
+
+/// y = (x - mean) * rstd * weight + bias; weight and bias may be null.
+template <typename T, typename O>
+__device__ void layer_norm(O *y, float *means, float *rstds, const T *x, const float *weight,
+                           const float *bias, int width, float eps, int packed) {
+    size_t row = blockIdx.x;
+    x += row * width;
+    y += row * width;
+    float sum = 0.0f;
+    over_row(x, width, packed, [&](int, float x) { sum += x; });
+    float mean = over_block<Sum>(sum) / width;
+    // The difference of squares would cancel.
+    float squares = 0.0f;
+    over_row(x, width, packed, [&](int, float x) { squares += (x - mean) * (x - mean); });
+    float rstd = rsqrtf(over_block<Sum>(squares) / width + eps);
+    map_row(y, x, width, packed, [&](int i, float x) {
+        float scale = weight ? weight[i] : 1.0f;
+        float shift = bias ? bias[i] : 0.0f;
+        return (x - mean) * rstd * scale + shift;
+    });
+    if (threadIdx.x == 0) {
+        means[row] = mean;
+        rstds[row] = rstd;
+    }
+}
+
+/// With u = grad * weight and n = (x - mean) rstd: dx = rstd (u - mean(u) - n mean(u n)).
+template <typename T, typename O>
+__device__ void layer_norm_grad_x(T *dx, const T *x, const O *grad, const float *weight,
+                                  const float *means, const float *rstds, int width, int packed) {
+    size_t row = blockIdx.x;
+    x += row * width;
+    grad += row * width;
+    dx += row * width;
+    float mean = means[row], rstd = rstds[row];
+    float total = 0.0f, along = 0.0f;
+    over_rows(x, grad, width, packed, [&](int i, float x, float grad) {
+        float u = weight ? grad * weight[i] : grad;
+        total += u;
+        along += u * ((x - mean) * rstd);
+    });
+    total = over_block<Sum>(total) / width;
+    along = over_block<Sum>(along) / width;
+    map_rows(dx, x, grad, width, packed, [&](int i, float x, float grad) {
+        float u = weight ? grad * weight[i] : grad;
+        return (u - total - (x - mean) * rstd * along) * rstd;
+    });
+}
+
+/// For part blockIdx.y of the rows, sums of grad * n and of grad in each column: parts (parts, 2, width).
+/// A warp's lanes are columns side by side, its block's warps take turns with the rows.
+template <typename T, typename O>
+__device__ void layer_norm_grad_w(float *parts, const T *x, const O *grad, const float *means,
+                                  const float *rstds, int rows, int width) {
+    __shared__ float sums[2][8][WARP];
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    int column = blockIdx.x * WARP + lane;
+    int share = (rows + gridDim.y - 1) / gridDim.y;
+    int first = blockIdx.y * share;
+    int end = min(rows, first + share);
+    float scale = 0.0f, shift = 0.0f;
+    if (column < width) {
+        for (int row = first + warp; row < end; row += warps) {
+            size_t at = (size_t)row * width + column;
+            float g = widen(grad[at]);
+            scale += g * ((widen(x[at]) - means[row]) * rstds[row]);
+            shift += g;
+        }
+    }
+    sums[0][warp][lane] = scale;
+    sums[1][warp][lane] = shift;
+    __syncthreads();
+    if (warp < 2 && column < width) {
+        float sum = 0.0f;
+        for (int i = 0; i < warps; i++) {
+            sum += sums[warp][i][lane];
+        }
+        parts[((size_t)blockIdx.y * 2 + warp) * width + column] = sum;
+    }
+}
+
+#define LAYER_NORM(X, x_type, Y, y_type)                                                              \
+    KERNEL layer_norm_##X##_##Y(y_type *y, float *means, float *rstds, const x_type *x,               \
+                                const float *weight, const float *bias, int width, float eps,         \
+                                int packed) {                                                         \
+        layer_norm(y, means, rstds, x, weight, bias, width, eps, packed);                             \
+    }                                                                                                 \
+    EXPORT(layer_norm_##X##_##Y)                                                                      \
+    KERNEL layer_norm_grad_x_##X##_##Y(x_type *dx, const x_type *x, const y_type *grad,               \
+                                       const float *weight, const float *means, const float *rstds,   \
+                                       int width, int packed) {                                       \
+        layer_norm_grad_x(dx, x, grad, weight, means, rstds, width, packed);                          \
+    }                                                                                                 \
+    EXPORT(layer_norm_grad_x_##X##_##Y)                                                               \
+    KERNEL layer_norm_grad_w_##X##_##Y(float *parts, const x_type *x, const y_type *grad,             \
+                                       const float *means, const float *rstds, int rows, int width) { \
+        layer_norm_grad_w(parts, x, grad, means, rstds, rows, width);                                 \
+    }                                                                                                 \
+    EXPORT(layer_norm_grad_w_##X##_##Y)
+
+LAYER_NORM(f32, float, f32, float)
+LAYER_NORM(bf16, bf16, bf16, bf16)
+LAYER_NORM(bf16, bf16, f32, float)
+LAYER_NORM(f16, f16, f16, f16)
+LAYER_NORM(f16, f16, f32, float)

@@ -1,0 +1,45 @@
+// Softmax of rows, a block for each.
+
+template <typename T, typename O>
+__device__ void softmax(O *y, const T *x, int width, int packed) {
+    size_t row = blockIdx.x;
+    x += row * width;
+    y += row * width;
+    float most = -INFINITY;
+    over_row(x, width, packed, [&](int, float x) { most = fmaxf(most, x); });
+    most = over_block<Most>(most);
+    float sum = 0.0f;
+    over_row(x, width, packed, [&](int, float x) { sum += expf(x - most); });
+    float scale = 1.0f / over_block<Sum>(sum);
+    map_row(y, x, width, packed, [&](int, float x) { return expf(x - most) * scale; });
+}
+
+/// dx = y (grad - sum(y grad)).
+template <typename T, typename O>
+__device__ void softmax_grad(T *dx, const O *y, const O *grad, int width, int packed) {
+    size_t row = blockIdx.x;
+    y += row * width;
+    grad += row * width;
+    dx += row * width;
+    float along = 0.0f;
+    over_rows(y, grad, width, packed, [&](int, float y, float grad) { along += y * grad; });
+    along = over_block<Sum>(along);
+    map_rows(dx, y, grad, width, packed, [&](int, float y, float grad) { return y * (grad - along); });
+}
+
+#define SOFTMAX(X, x_type, Y, y_type)                                                                 \
+    KERNEL softmax_##X##_##Y(y_type *y, const x_type *x, int width, int packed) {                     \
+        softmax(y, x, width, packed);                                                                 \
+    }                                                                                                 \
+    EXPORT(softmax_##X##_##Y)                                                                         \
+    KERNEL softmax_grad_##X##_##Y(x_type *dx, const y_type *y, const y_type *grad, int width,         \
+                                  int packed) {                                                       \
+        softmax_grad(dx, y, grad, width, packed);                                                     \
+    }                                                                                                 \
+    EXPORT(softmax_grad_##X##_##Y)
+
+SOFTMAX(f32, float, f32, float)
+SOFTMAX(bf16, bf16, bf16, bf16)
+SOFTMAX(bf16, bf16, f32, float)
+SOFTMAX(f16, f16, f16, f16)
+SOFTMAX(f16, f16, f32, float)

@@ -35,6 +35,8 @@ pub struct LoaderOptions {
     pub bad_image_limit: Option<usize>,
     /// The share of the images to load.
     pub shard: Shard,
+    /// Whether pixels stay bytes, which a device normalises.
+    pub bytes: bool,
 }
 
 impl LoaderOptions {
@@ -56,6 +58,7 @@ impl LoaderOptions {
             prefetch: 4,
             bad_image_limit: None,
             shard: Shard::WHOLE,
+            bytes: false,
         }
     }
 
@@ -344,8 +347,8 @@ impl Shared {
             let image = &sample.image;
             let own = self.transform.groups(image.width, image.height);
             if position == 0 {
-                batch.groups =
-                    own.iter().map(|shape| ViewGroup::zeros(*shape, wanted.len())).collect();
+                let make = if self.options.bytes { ViewGroup::black } else { ViewGroup::zeros };
+                batch.groups = own.iter().map(|shape| make(*shape, wanted.len())).collect();
                 shapes = own;
             } else if own != shapes {
                 let size = |shapes: &[crate::augment::GroupShape]| {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use hssl_datasets::{
-    BlurWork, CropBox, EvalTransform, GroupShape, IMAGENET_MEAN, IMAGENET_STD, Image,
-    Interpolation, Key, Resizer, Scratch, Transform, ViewGroup, Views, adjust_brightness,
-    adjust_contrast, adjust_hue, adjust_saturation, decode, decode_mask, flip_horizontal,
-    gaussian_blur, greyscale, normalise, solarise,
+    BlurWork, CropBox, EvalTransform, GroupShape, Image, Interpolation, Key, Normalisation,
+    Resizer, Scratch, Transform, ViewGroup, Views, adjust_brightness, adjust_contrast, adjust_hue,
+    adjust_saturation, decode, decode_mask, flip_horizontal, gaussian_blur, greyscale, normalise,
+    solarise,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -113,7 +113,7 @@ fn pixels(transform: &dyn Transform, image: &Image) -> Image {
     transform.apply(image, key, &mut Scratch::new(), &mut Views::new(&mut groups, 0)).unwrap();
     let mut out = Image::new(width, height);
     let plane = width * height;
-    for (at, value) in groups[0].data.iter().enumerate() {
+    for (at, value) in groups[0].floats().iter().enumerate() {
         out.data[at % plane * 3 + at / plane] = value.round() as u8;
     }
     out
@@ -123,7 +123,7 @@ fn pixels(transform: &dyn Transform, image: &Image) -> Image {
 fn normalisation_is_torchvisions() {
     let image = source();
     let mut found = vec![0.0; image.data.len()];
-    normalise(&image, IMAGENET_MEAN, IMAGENET_STD, &mut found);
+    normalise(&image, Normalisation::default(), &mut found);
     let bytes = std::fs::read(fixture("operations/normalised.f32")).unwrap();
     let mut expected = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
     for channel in found.chunks_exact(image.width * image.height) {

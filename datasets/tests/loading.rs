@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hssl_datasets::{
     Batch, Dataset, Error, EvalTransform, Image, Interpolation, Key, Loader, LoaderOptions,
-    MultiCrop, RandomCropFlip, Result, Roots, Sample, Scratch, Shard, Stream, Transform, ViewGroup,
-    Views, open, random_resized_crop,
+    MultiCrop, Pixels, RandomCropFlip, Result, Roots, Sample, Scratch, Shard, Stream, Transform,
+    ViewGroup, Views, open, random_resized_crop,
 };
 
 /// A set whose images are all of the value of their index, some of them broken.
@@ -124,11 +124,33 @@ fn batches_depend_on_seed_and_epoch_alone() {
     let group = &inline[0].groups;
     assert_eq!((group.len(), group[0].views, group[1].views), (2, 2, 3));
     assert_eq!((group[0].height, group[1].width, group[0].batch), (16, 8, 8));
-    assert_eq!(group[1].data.len(), 3 * 8 * 3 * 8 * 8);
+    assert_eq!(group[1].floats().len(), 3 * 8 * 3 * 8 * 8);
     let mut seen: Vec<_> = inline.iter().flat_map(|batch| batch.indices.clone()).collect();
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 64, "no image twice");
+}
+
+/// What a device makes of bytes is what the loader makes of them, to the last bit.
+#[test]
+fn bytes_become_the_same_floats() {
+    let options = LoaderOptions::training(8, 5, 2);
+    let floats = batches(shapes(), options.clone());
+    let bytes = batches(shapes(), LoaderOptions { bytes: true, ..options });
+    assert_eq!(floats.len(), bytes.len());
+    for (floats, bytes) in floats.iter().zip(&bytes) {
+        for (floats, bytes) in floats.groups.iter().zip(&bytes.groups) {
+            let Pixels::Bytes { values, normalisation } = &bytes.pixels else {
+                panic!("no bytes");
+            };
+            let (tables, plane) = (normalisation.tables(), bytes.height * bytes.width);
+            let looked_up = values
+                .iter()
+                .enumerate()
+                .map(|(at, value)| tables[at / plane % 3][usize::from(*value)]);
+            assert!(looked_up.eq(floats.floats().iter().copied()));
+        }
+    }
 }
 
 #[test]

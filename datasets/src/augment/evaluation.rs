@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::crop::{CropBox, centre_crop};
-use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, normalise};
+use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, Normalisation};
 use super::resize::Interpolation;
 use super::transform::{GroupShape, Scratch, Transform, Views};
 use crate::random::Key;
@@ -74,7 +74,8 @@ impl Transform for EvalTransform {
         if self.crop > 0 && (width, height) != (self.crop, self.crop) {
             scratch.view = cropped(&scratch.view, self.crop);
         }
-        normalise(&scratch.view, self.mean, self.std, views.view(0, 0));
+        let how = Normalisation { mean: self.mean, std: self.std };
+        views.write(0, 0, &scratch.view, how);
         Ok(())
     }
 }

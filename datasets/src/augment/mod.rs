@@ -22,7 +22,7 @@ pub use colour::{
 pub use crop::{CropBox, centre_crop, flip_horizontal, random_resized_crop};
 pub use evaluation::EvalTransform;
 pub use multi_crop::{Blur, ColorJitter, MultiCrop, Solarize};
-pub use normalise::{IMAGENET_MEAN, IMAGENET_STD, normalise};
+pub use normalise::{IMAGENET_MEAN, IMAGENET_STD, Normalisation, normalise};
 pub use probe::RandomCropFlip;
 pub use resize::{Interpolation, Resizer};
-pub use transform::{GroupShape, Scratch, Transform, ViewGroup, Views};
+pub use transform::{GroupShape, Pixels, Scratch, Transform, ViewGroup, Views};

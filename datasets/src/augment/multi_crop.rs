@@ -9,7 +9,7 @@ use super::colour::{
     adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, greyscale, solarise,
 };
 use super::crop::{flip_horizontal, random_resized_crop};
-use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, normalise};
+use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, Normalisation};
 use super::resize::Interpolation;
 use super::transform::{GroupShape, Scratch, Transform, Views};
 use crate::random::{Key, Stream};
@@ -215,6 +215,7 @@ impl Transform for MultiCrop {
         scratch: &mut Scratch,
         views: &mut Views<'_>,
     ) -> Result<()> {
+        let how = Normalisation { mean: self.mean, std: self.std };
         for view in 0..self.global_crops_number {
             let plan = ViewPlan {
                 size: self.global_crops_size,
@@ -224,7 +225,7 @@ impl Transform for MultiCrop {
             };
             let mut random = Stream::new(key, view as u64);
             self.make_view(image, &plan, &mut random, scratch);
-            normalise(&scratch.view, self.mean, self.std, views.view(0, view));
+            views.write(0, view, &scratch.view, how);
         }
         let group = usize::from(self.global_crops_number > 0);
         for view in 0..self.local_crops_number {
@@ -236,7 +237,7 @@ impl Transform for MultiCrop {
             };
             let mut random = Stream::new(key, (self.global_crops_number + view) as u64);
             self.make_view(image, &plan, &mut random, scratch);
-            normalise(&scratch.view, self.mean, self.std, views.view(group, view));
+            views.write(group, view, &scratch.view, how);
         }
         Ok(())
     }

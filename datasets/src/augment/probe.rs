@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::crop::{flip_horizontal, random_resized_crop};
-use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, normalise};
+use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, Normalisation};
 use super::resize::Interpolation;
 use super::transform::{GroupShape, Scratch, Transform, Views};
 use crate::random::{Key, Stream};
@@ -60,7 +60,8 @@ impl Transform for RandomCropFlip {
         if random.chance(self.flip) {
             flip_horizontal(&mut scratch.view);
         }
-        normalise(&scratch.view, self.mean, self.std, views.view(0, 0));
+        let how = Normalisation { mean: self.mean, std: self.std };
+        views.write(0, 0, &scratch.view, how);
         Ok(())
     }
 }

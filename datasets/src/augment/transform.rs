@@ -1,6 +1,7 @@
-//! A transform: one decoded image in, its views out, as floats in the batch they belong to.
+//! A transform: one decoded image in, its views out, in the batch they belong to.
 
 use super::blur::BlurWork;
+use super::normalise::{Normalisation, normalise, planes};
 use super::resize::Resizer;
 use crate::random::Key;
 use crate::{Image, Result};
@@ -16,7 +17,28 @@ pub struct GroupShape {
     pub width: usize,
 }
 
-/// Views of one size of all images of a batch: `data` is `[views, batch, 3, height, width]`, so
+impl GroupShape {
+    /// Numbers of the views of one image.
+    fn len(&self) -> usize {
+        self.views * 3 * self.height * self.width
+    }
+}
+
+/// The pixels of a group of views.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pixels {
+    /// Normalised.
+    Floats(Vec<f32>),
+    /// As they are, for a device that normalises them: a quarter of the memory to send there.
+    Bytes {
+        /// The pixels.
+        values: Vec<u8>,
+        /// What is to be done to them.
+        normalisation: Normalisation,
+    },
+}
+
+/// Views of one size of all images of a batch: `pixels` is `[views, batch, 3, height, width]`, so
 /// the views of crop 0 of all images come first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewGroup {
@@ -28,25 +50,50 @@ pub struct ViewGroup {
     pub height: usize,
     /// Columns of a view.
     pub width: usize,
-    /// The normalised pixels.
-    pub data: Vec<f32>,
+    /// Their content.
+    pub pixels: Pixels,
 }
 
 impl ViewGroup {
     /// A group of zeros.
     pub fn zeros(shape: GroupShape, batch: usize) -> Self {
+        let pixels = Pixels::Floats(vec![0.0; shape.len() * batch]);
+        Self::of(shape, batch, pixels)
+    }
+
+    /// A group of black pixels that stay bytes.
+    pub fn black(shape: GroupShape, batch: usize) -> Self {
+        let values = vec![0; shape.len() * batch];
+        let normalisation = Normalisation::default();
+        Self::of(shape, batch, Pixels::Bytes { values, normalisation })
+    }
+
+    fn of(shape: GroupShape, batch: usize, pixels: Pixels) -> Self {
         let GroupShape { views, height, width } = shape;
-        let data = vec![0.0; views * batch * 3 * height * width];
-        Self { views, batch, height, width, data }
+        Self { views, batch, height, width, pixels }
+    }
+
+    /// The normalised pixels.
+    ///
+    /// # Panics
+    /// They are still bytes.
+    pub fn floats(&self) -> &[f32] {
+        match &self.pixels {
+            Pixels::Floats(values) => values,
+            Pixels::Bytes { .. } => panic!("these pixels are not normalised"),
+        }
     }
 
     /// Colour channels of a view: 3.
     pub const CHANNELS: usize = 3;
 
-    /// View `view` of image `image`, `[3, height, width]`.
+    /// View `view` of image `image`, normalised, `[3, height, width]`.
+    ///
+    /// # Panics
+    /// The pixels are still bytes.
     pub fn view(&self, view: usize, image: usize) -> &[f32] {
         let size = 3 * self.height * self.width;
-        &self.data[(view * self.batch + image) * size..][..size]
+        &self.floats()[(view * self.batch + image) * size..][..size]
     }
 }
 
@@ -62,11 +109,21 @@ impl<'a> Views<'a> {
         Self { groups, image }
     }
 
-    /// View `view` of group `group`, `[3, height, width]`, to be written.
-    pub fn view(&mut self, group: usize, view: usize) -> &mut [f32] {
+    /// Writes view `view` of group `group`.
+    ///
+    /// # Panics
+    /// The image has another size than the group's views.
+    pub fn write(&mut self, group: usize, view: usize, image: &Image, how: Normalisation) {
         let group = &mut self.groups[group];
         let size = 3 * group.height * group.width;
-        &mut group.data[(view * group.batch + self.image) * size..][..size]
+        let place = (view * group.batch + self.image) * size..;
+        match &mut group.pixels {
+            Pixels::Floats(values) => normalise(image, how, &mut values[place][..size]),
+            Pixels::Bytes { values, normalisation } => {
+                *normalisation = how;
+                planes(image, &mut values[place][..size]);
+            }
+        }
     }
 }
 

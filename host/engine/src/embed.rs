@@ -12,6 +12,7 @@ use crate::checkpoint::{prepare_file, write_weights};
 use crate::error::{Error, Result};
 use crate::evaluate::images_tensor;
 use crate::events::{Event, Observer};
+use crate::images;
 use crate::plugin::{import, on_device};
 
 /// What is embedded and how.
@@ -48,6 +49,7 @@ pub fn embed(
     };
     let mut options = LoaderOptions::evaluation(embedding.batch_size);
     options.threads = embedding.threads;
+    options = images::options_for(options, &base.device);
     // A row of a neighbour's features would pass for the image's own.
     options.bad_image_limit = Some(0);
     let total = embedding.dataset.len();

@@ -15,6 +15,7 @@ pub mod embed;
 mod error;
 pub mod evaluate;
 pub mod events;
+mod images;
 pub mod network;
 pub mod parameters;
 pub mod plugin;

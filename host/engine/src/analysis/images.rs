@@ -9,6 +9,7 @@ use hssl_tensor::{Device, Tensor};
 use crate::error::{Error, Result};
 use crate::evaluate::{EvaluationData, images_tensor};
 use crate::events::{Event, Observer};
+use crate::images;
 
 /// A part of an evaluation's images, resized and cropped as it does.
 pub struct Images {
@@ -44,6 +45,7 @@ impl Images {
     ) -> Result<()> {
         let mut options = LoaderOptions::evaluation(self.batch_size);
         options.threads = self.threads;
+        options = images::options_for(options, device);
         let transform = Arc::new(self.transform.clone());
         let (mut done, total) = (0, self.dataset.len());
         for batch in Loader::start(self.dataset.clone(), transform, options)? {

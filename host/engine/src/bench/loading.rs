@@ -35,7 +35,7 @@ pub struct Loading {
 /// # Errors
 /// The images cannot be opened or read.
 pub fn bench_loading(config: &RunConfig, roots: &Roots, plan: Plan) -> Result<Loading> {
-    let mut source = Source::new(config, roots)?;
+    let mut source = Source::new(config, roots, &Device::Cpu)?;
     for _ in 0..plan.warmup {
         source.next()?;
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use hssl_datasets::{Batch, Dataset, Loader, LoaderOptions, MultiCrop, Roots, cached, open};
+use hssl_tensor::Device;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::evaluate::loader_threads;
+use crate::images;
 
 /// A configuration's training images, epoch after epoch, as training loads them.
 pub(super) struct Source {
@@ -17,11 +19,13 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(config: &RunConfig, roots: &Roots) -> Result<Self> {
+    /// For a device that takes the batches.
+    pub(super) fn new(config: &RunConfig, roots: &Roots, device: &Device) -> Result<Self> {
         let dataset = cached(open(&config.data.train, roots)?, config.data.cache_mb << 20);
         let mut options = LoaderOptions::training(config.train.batch_size, config.train.seed, 0);
         options.threads = loader_threads(config.data.threads);
         options.prefetch = config.data.prefetch.max(1);
+        options = images::options_for(options, device);
         let transform = Arc::new(config.views.clone());
         let loader = Loader::start(dataset.clone(), transform.clone(), options.clone())?;
         Ok(Self { dataset, transform, options, loader })

@@ -87,7 +87,7 @@ pub fn bench_steps(
     let device = device::select(&config.train.device)?;
     let mut learner = Learner::build(config, registry, &device)?;
     let resident = batches::synthetic(config, &device)?;
-    let mut source = roots.map(|roots| Source::new(config, roots)).transpose()?;
+    let mut source = roots.map(|roots| Source::new(config, roots, &device)).transpose()?;
     let rates = Rates { lr: 1e-4, weight_decay: 0.04, momentum_teacher: 0.996 };
     let steps = plan.steps.max(1);
     let mut times = Vec::with_capacity(steps);

@@ -10,6 +10,7 @@ use hssl_tensor::{Array, Device, Tensor, mode, ops};
 use super::EvaluationData;
 use crate::error::{Error, Result};
 use crate::events::{Event, Observer};
+use crate::images;
 use crate::network::Network;
 use crate::plugin::{import, on_device};
 
@@ -35,14 +36,12 @@ pub struct Encoder<'a> {
 
 /// The single view of a batch on a device, (B, 3, H, W).
 pub fn images_tensor(batch: &mut Batch, device: &Device) -> Result<Tensor> {
-    let group = batch
-        .groups
-        .first_mut()
-        .ok_or_else(|| Error::Composition("a batch without images".into()))?;
-    let shape = (group.views * group.batch, 3, group.height, group.width);
-    let array = Array::from_vec(std::mem::take(&mut group.data), shape, &Device::Cpu)
-        .and_then(|array| array.to_device(device));
-    Ok(Tensor::constant(array.map_err(hssl_tensor::Error::from)?))
+    if batch.groups.is_empty() {
+        return Err(Error::Composition("a batch without images".into()));
+    }
+    let array = images::array(batch.groups.swap_remove(0), device)?;
+    let array = array.flatten(0, 1).map_err(hssl_tensor::Error::from)?;
+    Ok(Tensor::constant(array))
 }
 
 impl<'a> Encoder<'a> {
@@ -75,6 +74,7 @@ impl<'a> Encoder<'a> {
         };
         let mut options = LoaderOptions::evaluation(self.data.batch_size);
         options.threads = self.data.threads;
+        options = images::options_for(options, &self.device);
         let transform: Arc<dyn Transform> = match request.augment {
             None => Arc::new(self.data.plain.clone()),
             Some(epoch) => {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hssl_datasets::{Batch, ViewGroup};
+use hssl_datasets::Batch;
 use hssl_tensor::{Array, Device, random};
 
 use super::BatchViews;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::images::array;
 
 /// Moves a batch's views to a device: globals first, locals second if there are any.
 pub fn views(batch: Batch, device: &Device) -> Result<BatchViews> {
@@ -19,14 +20,6 @@ pub fn views(batch: Batch, device: &Device) -> Result<BatchViews> {
         local: groups.next().map(|group| array(group, device)).transpose()?,
         drawn: BTreeMap::new(),
     })
-}
-
-fn array(group: ViewGroup, device: &Device) -> Result<Array> {
-    let shape = (group.views, group.batch, 3, group.height, group.width);
-    let array = Array::from_vec(group.data, shape, &Device::Cpu)
-        .and_then(|array| array.to_device(device))
-        .map_err(hssl_tensor::Error::from)?;
-    Ok(array)
 }
 
 /// Noise of the shapes that a configuration's views have, drawn from its seed.

@@ -17,6 +17,7 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::evaluate::{EvaluationData, Evaluator, loader_threads};
 use crate::events::{Event, Observer};
+use crate::images;
 use crate::plugin::Registry;
 use crate::run::{RunFolder, RunRecord, seconds_since_1970};
 
@@ -202,6 +203,7 @@ impl<'a> Trainer<'a> {
         options.threads = loader_threads(config.data.threads);
         options.prefetch = config.data.prefetch.max(1);
         options.bad_image_limit = Some(config.data.bad_image_limit).filter(|limit| *limit > 0);
+        options = images::options_for(options, self.learner.device());
         let transform: Arc<dyn Transform> = Arc::new(config.views.clone());
         let mut loader = Loader::start(self.dataset.clone(), transform, options)?;
         let last_batch = self.steps_per_epoch * config.train.accum_iter;

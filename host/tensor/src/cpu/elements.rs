@@ -2,9 +2,12 @@
 
 use candle_core::{Device, Shape, Storage, WithDType};
 
-use super::gemm_bf16::round_row;
+use super::gemm_bf16::{round_blocks, round_row};
 use super::{Brief, math};
 use crate::{Array, Result, mode};
+
+/// Numbers that kernels hold together: a 512-bit register of f32, or a few shorter ones.
+pub const BLOCK: usize = 16;
 
 /// A float element and the type in which sums of it are kept.
 pub trait Real: WithDType + bytemuck::Pod + Send + Sync {
@@ -14,6 +17,13 @@ pub trait Real: WithDType + bytemuck::Pod + Send + Sync {
     fn acc(self) -> Self::Acc;
     /// Rounds to the nearest.
     fn round(acc: Self::Acc) -> Self;
+    /// Rounds rows of [`BLOCK`] numbers, of each of which `len` count, to places `stride` apart.
+    #[inline(always)]
+    fn round_blocks(slots: &mut [Self], stride: usize, rows: &[[Self::Acc; BLOCK]], len: usize) {
+        for (slots, row) in slots.chunks_mut(stride).zip(rows) {
+            Self::round_row(&mut slots[..len], row);
+        }
+    }
     /// Rounds the numbers of a row, at most as many as there are slots.
     #[inline(always)]
     fn round_row(slots: &mut [Self], row: &[Self::Acc]) {
@@ -118,7 +128,7 @@ acc!(f32, math::exp, math::exp_below, math::normal, math::tanh);
 acc!(f64, f64::exp, f64::exp, math::normal_f64, f64::tanh);
 
 macro_rules! real {
-    ($type:ty, $acc:ty, $widen:expr, $round:expr $(, $round_row:path)?) => {
+    ($type:ty, $acc:ty, $widen:expr, $round:expr $(, $round_row:path, $round_blocks:path)?) => {
         impl Real for $type {
             type Acc = $acc;
             #[inline(always)]
@@ -134,6 +144,10 @@ macro_rules! real {
                 fn round_row(slots: &mut [Self], row: &[$acc]) {
                     $round_row(slots, row);
                 }
+                #[inline(always)]
+                fn round_blocks(slots: &mut [Self], stride: usize, rows: &[[$acc; BLOCK]], len: usize) {
+                    $round_blocks(slots, stride, rows, len);
+                }
             )?
         }
     };
@@ -141,7 +155,7 @@ macro_rules! real {
 real!(f32, f32, |x| x, |x| x);
 real!(f64, f64, |x| x, |x| x);
 // Without the branches of `half`, which keep loops from being vectorised.
-real!(half::bf16, f32, Brief::widen, Brief::round, round_row);
+real!(half::bf16, f32, Brief::widen, Brief::round, round_row, round_blocks);
 real!(half::f16, f32, half::f16::to_f32, half::f16::from_f32);
 
 /// The elements of a contiguous array, held open for reading.

@@ -20,7 +20,7 @@ pub trait Lanes: Copy {}
 #[cfg(not(target_arch = "x86_64"))]
 impl<T: Copy> Lanes for T {}
 
-use super::{Gathered, Matrix, Start, matmul, matmul_into, unwritten, vectorized};
+use super::{BLOCK, Gathered, Matrix, Start, matmul, matmul_into, unwritten, vectorized};
 
 /// f32, which is rounded to bf16 where it enters a product, or bf16.
 pub trait Brief: Lanes + bytemuck::Pod + Send + Sync {
@@ -157,6 +157,20 @@ pub(super) fn round_row(slots: &mut [bf16], row: &[f32]) {
     }
     for (slot, x) in slots.iter_mut().zip(row) {
         *slot = Brief::round(*x);
+    }
+}
+
+/// [`Real::round_blocks`](super::Real::round_blocks) to bf16, in one call where [`round_row`] is one for
+/// each row.
+#[inline(always)]
+pub(super) fn round_blocks(slots: &mut [bf16], stride: usize, rows: &[[f32; BLOCK]], len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if dot::is_available() {
+        // SAFETY: the instruction is there.
+        return unsafe { dot::round_blocks(slots, stride, rows, len) };
+    }
+    for (slots, row) in slots.chunks_mut(stride).zip(rows) {
+        round_row(&mut slots[..len], row);
     }
 }
 

@@ -3,10 +3,7 @@
 
 use pulp::Simd;
 
-use super::{Acc, Real};
-
-/// Lanes of the widest register, of f32.
-const MOST_LANES: usize = 16;
+use super::{Acc, BLOCK, Real};
 
 /// A float that fills the registers of an instruction set `S`.
 pub trait Vector: Acc {
@@ -67,9 +64,16 @@ pub fn load_lanes<S: Simd, E: Real<Acc: Vector>>(simd: S, from: &[E]) -> <E::Acc
     {
         return *register;
     }
-    let mut lanes = [E::Acc::ZERO; MOST_LANES];
-    for (lane, x) in lanes.iter_mut().zip(from) {
-        *lane = x.acc();
+    let mut lanes = [E::Acc::ZERO; BLOCK];
+    if let Some(from) = from.first_chunk::<BLOCK>() {
+        // A loop of known length is a few instructions.
+        for (lane, x) in lanes.iter_mut().zip(from) {
+            *lane = x.acc();
+        }
+    } else {
+        for (lane, x) in lanes.iter_mut().zip(from) {
+            *lane = x.acc();
+        }
     }
     E::Acc::split::<S>(&lanes).0.first().copied().unwrap_or(E::Acc::splat(simd, E::Acc::ZERO))
 }
@@ -87,7 +91,7 @@ pub fn store_lanes<S: Simd, E: Real<Acc: Vector>>(
         *slot = register;
         return;
     }
-    let mut lanes = [E::Acc::ZERO; MOST_LANES];
+    let mut lanes = [E::Acc::ZERO; BLOCK];
     if let Some(slot) = E::Acc::split_mut::<S>(&mut lanes).0.first_mut() {
         *slot = register;
     }

@@ -14,7 +14,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice};
 use candle_core::{Storage, cuda_backend::WrapErr};
 
 use super::{Argument, Grid, Kernels};
-use crate::{Array, Error, Result};
+use crate::{Error, Result};
 
 /// What stands before each file.
 const COMMON: &str = include_str!("common.cuh");

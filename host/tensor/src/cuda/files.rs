@@ -28,4 +28,5 @@ files! {
     SOFT_CROSS_ENTROPY "ops/soft_cross_entropy.cu"
     SOFTMAX "ops/softmax.cu"
     SUMS "cuda/sums.cu"
+    VIEWS "cuda/views.cu"
 }

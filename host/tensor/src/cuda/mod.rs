@@ -24,10 +24,12 @@ mod launch;
 mod memory;
 mod shapes;
 mod sums;
+mod views;
 
 pub(crate) use launch::{Argument, Grid, Kernels, empty, is_packed, kernel, launch};
 pub(crate) use shapes::{differentiate_rows, map_all, map_rows, zip_all};
 pub(crate) use sums::{column_sums, sum};
+pub use views::normalised;
 
 use crate::{Array, DType, Device, Result, mode};
 

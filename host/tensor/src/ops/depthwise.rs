@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use super::geometry::Window;
 use crate::cpu::{self, Acc as _, Aligned, Real, Vector};
 
-/// Channels that are computed together: one 512-bit register of f32, or a few shorter ones.
-const LANES: usize = 16;
+/// Channels that are computed together.
+const LANES: usize = cpu::BLOCK;
 
 /// Output pixels whose sums are kept in registers together.
 const PIXELS: usize = 8;
@@ -125,6 +125,12 @@ impl Correlation {
 
     fn buffer<T: Vector>(&self) -> Aligned<T> {
         Aligned::zeroed(self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES)
+    }
+
+    /// Place for the sums of a band, where they are rounded together.
+    fn sums<E: Real<Acc: Vector>>(&self) -> Aligned<E::Acc> {
+        let pixels = if is_rounded::<E>() { self.band() * self.output[1] } else { 0 };
+        Aligned::zeroed(pixels * LANES)
     }
 
     /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
@@ -237,10 +243,10 @@ fn run<E: Real<Acc: Vector>>(
         .collect();
     let places = plan.bands(x.len() / image);
     bands.into_par_iter().zip(places).for_each_init(
-        || plan.buffer(),
-        |buffer, (output, (index, first, rows))| {
+        || (plan.buffer(), plan.sums::<E>()),
+        |(buffer, sums), (output, (index, first, rows))| {
             let x = &x[index * image..(index + 1) * image];
-            Arch::new().dispatch(Band { plan, buffer, x, weight, bias, output, first, rows });
+            Arch::new().dispatch(Band { plan, buffer, sums, x, weight, bias, output, first, rows });
         },
     );
     output
@@ -250,6 +256,8 @@ fn run<E: Real<Acc: Vector>>(
 struct Band<'a, E: Real> {
     plan: &'a Correlation,
     buffer: &'a mut [E::Acc],
+    /// Of one block of channels, where they are rounded together.
+    sums: &'a mut [E::Acc],
     x: &'a [E],
     weight: &'a [E::Acc],
     bias: Option<&'a [E::Acc]>,
@@ -263,7 +271,7 @@ impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, buffer, x, weight, bias, output, first, rows } = self;
+        let Self { plan, buffer, sums, x, weight, bias, output, first, rows } = self;
         let taps = plan.kernel[0] * plan.kernel[1];
         let channels = plan.channels;
         let columns = plan.output[1];
@@ -282,12 +290,16 @@ impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
             for row in 0..rows {
                 for column in (0..columns).step_by(tile) {
                     let pixels = tile.min(columns - column);
-                    let output = &mut output[(row * columns + column) * channels + channel..];
+                    let pixel = row * columns + column;
+                    let target = match is_rounded::<E>() {
+                        true => Target::Sums(&mut sums[pixel * LANES..]),
+                        false => Target::Output(&mut output[pixel * channels + channel..], lanes),
+                    };
                     let place = (first, row, column);
                     macro_rules! sizes {
                         ($($size:literal)*) => { match pixels {
                             $($size => tile_of_pixels::<S, E, $size>(
-                                simd, plan, buffer, weight, start, output, lanes, place,
+                                simd, plan, buffer, weight, start, target, place,
                             ),)*
                             _ => unreachable!("a tile has at most {PIXELS} pixels"),
                         } };
@@ -295,8 +307,25 @@ impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
                     sizes!(1 2 3 4 5 6 7 8);
                 }
             }
+            if is_rounded::<E>() {
+                let sums = &sums.as_chunks::<LANES>().0[..rows * columns];
+                E::round_blocks(&mut output[channel..], channels, sums, lanes);
+            }
         }
     }
+}
+
+/// Whether sums are rounded to what is written.
+const fn is_rounded<E: Real>() -> bool {
+    size_of::<E>() != size_of::<E::Acc>()
+}
+
+/// Where the sums of neighbouring pixels go.
+enum Target<'a, E: Real> {
+    /// [`LANES`] for each pixel, to be rounded with others.
+    Sums(&'a mut [E::Acc]),
+    /// The output from the first pixel's block on, of so many channels.
+    Output(&'a mut [E], usize),
 }
 
 /// Registers that hold the channels of a block.
@@ -312,8 +341,7 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
     buffer: &[<E::Acc as Vector>::Of<S>],
     weight: &[<E::Acc as Vector>::Of<S>],
     start: &[<E::Acc as Vector>::Of<S>],
-    output: &mut [E],
-    lanes: usize,
+    mut target: Target<'_, E>,
     (top, row, column): (usize, usize, usize),
 ) {
     let width = plan.reach(1, plan.output[1]);
@@ -352,14 +380,25 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
                 }
             }
         }
-        let first = register * (LANES / registers::<S, E::Acc>());
-        let len = (LANES / registers::<S, E::Acc>()).min(lanes.saturating_sub(first));
-        for (pixel, sum) in sums.iter().enumerate() {
-            let output = &mut output[pixel * plan.channels..];
-            // The next block's.
-            cpu::fetch_to_write(output.as_mut_ptr().wrapping_add(LANES));
-            let output = &mut output[..lanes][first.min(lanes)..];
-            cpu::store_lanes::<S, E>(&mut output[..len], *sum);
+        match &mut target {
+            Target::Sums(slots) => {
+                let slots = E::Acc::split_mut::<S>(slots).0;
+                let slots = &mut slots[..N * registers::<S, E::Acc>()];
+                for (pixel, sum) in sums.iter().enumerate() {
+                    slots[pixel * registers::<S, E::Acc>() + register] = *sum;
+                }
+            }
+            Target::Output(output, lanes) => {
+                let first = register * (LANES / registers::<S, E::Acc>());
+                let len = (LANES / registers::<S, E::Acc>()).min(lanes.saturating_sub(first));
+                for (pixel, sum) in sums.iter().enumerate() {
+                    let output = &mut output[pixel * plan.channels..];
+                    // The next block's.
+                    cpu::fetch_to_write(output.as_mut_ptr().wrapping_add(LANES));
+                    let output = &mut output[..*lanes][first.min(*lanes)..];
+                    cpu::store_lanes::<S, E>(&mut output[..len], *sum);
+                }
+            }
         }
     }
 }

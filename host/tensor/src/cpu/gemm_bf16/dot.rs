@@ -118,6 +118,25 @@ pub(super) unsafe fn round_row(slots: &mut [bf16], row: &[f32]) {
     }
 }
 
+/// Rounds `len` numbers of each row to places `stride` apart.
+///
+/// # Safety
+/// The processor has AVX-512 with bf16.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
+pub(super) unsafe fn round_blocks(
+    slots: &mut [bf16],
+    stride: usize,
+    rows: &[[f32; LANES]],
+    len: usize,
+) {
+    let mask = lowest(len.min(LANES));
+    for (slots, row) in slots.chunks_mut(stride).zip(rows) {
+        let slots = &mut slots[..len];
+        // SAFETY: the mask ends with the slots.
+        unsafe { bf16::store(slots.as_mut_ptr(), mask, f32::load_wide(row.as_ptr(), mask)) };
+    }
+}
+
 pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
     out: &mut [O],
     a: Matrix<'_, A>,

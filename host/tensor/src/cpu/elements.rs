@@ -17,6 +17,11 @@ pub trait Real: WithDType + bytemuck::Pod + Send + Sync {
     fn acc(self) -> Self::Acc;
     /// Rounds to the nearest.
     fn round(acc: Self::Acc) -> Self;
+    /// The standard normal distribution at `acc`, as far as this type tells.
+    #[inline(always)]
+    fn normal(acc: Self::Acc) -> (Self::Acc, Self::Acc) {
+        acc.normal()
+    }
     /// Rounds rows of [`BLOCK`] numbers, of each of which `len` count, to places `stride` apart.
     #[inline(always)]
     fn round_blocks(slots: &mut [Self], stride: usize, rows: &[[Self::Acc; BLOCK]], len: usize) {
@@ -128,7 +133,7 @@ acc!(f32, math::exp, math::exp_below, math::normal, math::tanh);
 acc!(f64, f64::exp, f64::exp, math::normal_f64, f64::tanh);
 
 macro_rules! real {
-    ($type:ty, $acc:ty, $widen:expr, $round:expr $(, $round_row:path, $round_blocks:path)?) => {
+    ($type:ty, $acc:ty, $widen:expr, $round:expr $(, $round_row:path, $round_blocks:path, $normal:path)?) => {
         impl Real for $type {
             type Acc = $acc;
             #[inline(always)]
@@ -145,6 +150,10 @@ macro_rules! real {
                     $round_row(slots, row);
                 }
                 #[inline(always)]
+                fn normal(acc: $acc) -> ($acc, $acc) {
+                    $normal(acc)
+                }
+                #[inline(always)]
                 fn round_blocks(slots: &mut [Self], stride: usize, rows: &[[$acc; BLOCK]], len: usize) {
                     $round_blocks(slots, stride, rows, len);
                 }
@@ -155,7 +164,7 @@ macro_rules! real {
 real!(f32, f32, |x| x, |x| x);
 real!(f64, f64, |x| x, |x| x);
 // Without the branches of `half`, which keep loops from being vectorised.
-real!(half::bf16, f32, Brief::widen, Brief::round, round_row, round_blocks);
+real!(half::bf16, f32, Brief::widen, Brief::round, round_row, round_blocks, math::normal_brief);
 real!(half::f16, f32, half::f16::to_f32, half::f16::from_f32);
 
 /// The elements of a contiguous array, held open for reading.

@@ -87,6 +87,33 @@ pub fn normal(x: f32) -> (f32, f32) {
     (if x > 0.0 { 1.0 - beyond } else { beyond }, INVERSE_ROOT_TAU * e)
 }
 
+/// [`normal`] for results that are rounded to bf16: the share to 6e-4 of itself, where that is above 1e-7, an
+/// eighth of what rounding may change. A third fewer multiplications.
+#[inline(always)]
+pub fn normal_brief(x: f32) -> (f32, f32) {
+    const INVERSE_ROOT_TAU: f32 = 0.398_942_3;
+    let t = (x * x * (-0.5 * std::f32::consts::LOG2_E)).max(-127.0);
+    let shifted = t + ROUND;
+    let f = t - (shifted - ROUND);
+    let mut p = 5.517_160_5e-2f32;
+    p = p.mul_add(f, 0.242_611_63);
+    p = p.mul_add(f, 0.693_261);
+    p = p.mul_add(f, 0.999_928_06);
+    let e = f32::from_bits((shifted.to_bits() << 23).wrapping_add(p.to_bits()));
+
+    let a = if x.abs() > 5.2 { 5.2 } else { x.abs() };
+    let mut q = -2.159_499_1e-5f32;
+    q = q.mul_add(a, 5.012_970_6e-4);
+    q = q.mul_add(a, -4.948_840_5e-3);
+    q = q.mul_add(a, 2.743_305_5e-2);
+    q = q.mul_add(a, -9.588_008e-2);
+    q = q.mul_add(a, 0.228_142);
+    q = q.mul_add(a, -0.393_504_83);
+    q = q.mul_add(a, 0.499_750_17);
+    let beyond = q * e;
+    (if x > 0.0 { 1.0 - beyond } else { beyond }, INVERSE_ROOT_TAU * e)
+}
+
 /// [`normal`] in f64.
 pub fn normal_f64(x: f64) -> (f64, f64) {
     let below = 0.5 * (1.0 + candle_core::cpu::erf::erf_f64(x * std::f64::consts::FRAC_1_SQRT_2));
@@ -152,6 +179,30 @@ mod tests {
         assert_eq!(super::normal(f32::NEG_INFINITY).0, 0.0);
         assert_eq!(super::normal(f32::INFINITY).0, 1.0);
         assert!(super::normal(f32::NAN).0.is_nan());
+    }
+
+    /// GELU of each bf16 number is at most the neighbour of what exact arithmetic rounds to.
+    #[test]
+    fn the_brief_normal_is_good_for_bf16() {
+        let (mut differ, mut count) = (0, 0);
+        for bits in 0..=u16::MAX {
+            let x = half::bf16::from_bits(bits).to_f32();
+            if !(1e-3..=13.0).contains(&x.abs()) {
+                continue;
+            }
+            let exact = f64::from(x) * super::normal_f64(f64::from(x)).0;
+            let expected = half::bf16::from_f64(exact);
+            let found = half::bf16::from_f32(x * super::normal_brief(x).0);
+            if exact.abs() > 1e-6 {
+                let apart = found.to_bits().abs_diff(expected.to_bits());
+                assert!(apart <= 1, "GELU of {x} is {found}, not {expected}");
+                differ += usize::from(apart);
+                count += 1;
+            } else {
+                assert!((f64::from(found.to_f32()) - exact).abs() < 1e-6, "GELU of {x} is {found}");
+            }
+        }
+        assert!(differ * 8 < count, "{differ} of {count} are neighbours");
     }
 
     #[test]

@@ -111,6 +111,19 @@ pub fn reduce_rows2<T: Real, U: Real, R: Send + Copy>(
 /// Four 256-bit or two 512-bit registers of f32: enough to hide the latency of an addition.
 const LANES: usize = 32;
 
+/// A row in the type of its sums: as it lies, or widened into `scratch`, which is as long. Loops over it
+/// are those of f32, whatever the row's type.
+#[inline(always)]
+pub fn wide<'a, T: Real>(row: &'a [T], scratch: &'a mut [T::Acc]) -> &'a [T::Acc] {
+    if size_of::<T>() == size_of::<T::Acc>() {
+        return bytemuck::cast_slice(row);
+    }
+    for (slot, x) in scratch.iter_mut().zip(row) {
+        *slot = x.acc();
+    }
+    scratch
+}
+
 /// Sums of `f` over one row; `S` sums at once.
 #[inline(always)]
 pub fn sums<const S: usize, T: Copy, A: Acc>(row: &[T], f: impl Fn(T) -> [A; S]) -> [A; S] {

@@ -27,6 +27,9 @@ pub(crate) fn sum(x: &Array, dims: &[usize], scale: f64) -> Result<Array> {
     if factor == 1.0 { Ok(sums) } else { Ok((sums * factor)?) }
 }
 
+/// Blocks that a grid may have in z.
+const MOST: usize = 65_535;
+
 /// `scale` times the sums over the middle of whole x (outer, terms, inner): (outer, inner).
 fn reduce(x: &Array, (outer, terms, inner): (usize, usize, usize), scale: f64) -> Result<Array> {
     if inner == 1 {
@@ -37,6 +40,10 @@ fn reduce(x: &Array, (outer, terms, inner): (usize, usize, usize), scale: f64) -
             [Write(&sums), Read(x), Argument::size(terms), Float(scale as f32), Int(packed.into())];
         launch(&files::SUMS, &name, Grid::rows(outer, terms), &arguments)?;
         return Ok(sums);
+    }
+    if outer > MOST {
+        let sums = x.reshape((outer, terms, inner))?.to_dtype(DType::F32)?.sum(1)?;
+        return if scale == 1.0 { Ok(sums) } else { Ok((sums * scale)?) };
     }
     let grid = Grid::columns(outer, terms, inner);
     let parts = grid.blocks[1];

@@ -1,6 +1,6 @@
 //! GELU with the exact error function: x Phi(x) (Hendrycks and Gimpel, 2016).
 
-use crate::cpu::{self, Acc as _};
+use crate::cpu::{self, Real};
 use crate::{Array, DType, Result, Tensor, cuda, tape, with_real};
 
 /// x Phi(x), elementwise.
@@ -27,14 +27,14 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 }
 
 fn kernel(x: &Array) -> Result<Array> {
-    with_real!("Gelu", x.dtype(), T => cpu::map::<T>(x, #[inline(always)] |x| x * x.normal().0))
+    with_real!("Gelu", x.dtype(), T => cpu::map::<T>(x, #[inline(always)] |x| x * T::normal(x).0))
 }
 
 /// x Phi(x), and its derivative Phi(x) + x phi(x).
 fn kernel_and_slope(x: &Array) -> Result<(Array, Array)> {
     with_real!("Gelu", x.dtype(), T => {
         cpu::map_twice::<T>(x, #[inline(always)] |x| {
-            let (below, density) = x.normal();
+            let (below, density) = T::normal(x);
             (x * below, below + x * density)
         })
     })

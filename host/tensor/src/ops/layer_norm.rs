@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::precision::wide;
 use super::precision::{result_type, with_result};
-use crate::cpu::row::{sums, sums3};
+use crate::cpu::row::{self, sums, sums3};
 use crate::cpu::{self, Acc, Cast, Elements, Real};
 use crate::{Array, DType, Error, Result, Tensor, tape};
 
@@ -121,8 +121,10 @@ fn kernel(
                     cpu::vectorized(
                         #[inline(always)]
                         || {
+                            let mut scratch = vec![A::ZERO; width];
                             let rows = y.chunks_exact_mut(width).zip(x.chunks_exact(width));
                             for ((y, x), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
+                                let x = row::wide(x, &mut scratch);
                                 (*mean, *rstd) = normalize(y, x, &scale, &shift, share, eps);
                             }
                         },
@@ -140,28 +142,28 @@ fn kernel(
 /// One row; its mean and 1 / sqrt(var + eps). Two passes: the row stays in the first cache, and the
 /// difference of squares would cancel.
 #[inline(always)]
-fn normalize<T: Real, O: Real<Acc = T::Acc>>(
+fn normalize<A: Acc, O: Real<Acc = A>>(
     y: &mut [O],
-    x: &[T],
-    scale: &[T::Acc],
-    shift: &[T::Acc],
-    share: T::Acc,
-    eps: T::Acc,
-) -> (T::Acc, T::Acc) {
+    x: &[A],
+    scale: &[A],
+    shift: &[A],
+    share: A,
+    eps: A,
+) -> (A, A) {
     let [sum] = sums(
         x,
         #[inline(always)]
-        |x| [x.acc()],
+        |x| [x],
     );
     let mean = sum * share;
     let [square] = sums(
         x,
         #[inline(always)]
-        |x| [(x.acc() - mean) * (x.acc() - mean)],
+        |x| [(x - mean) * (x - mean)],
     );
-    let rstd = T::Acc::ONE / (square * share + eps).sqrt();
+    let rstd = A::ONE / (square * share + eps).sqrt();
     for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-        *y = O::round((x.acc() - mean) * rstd * *scale + *shift);
+        *y = O::round((*x - mean) * rstd * *scale + *shift);
     }
     (mean, rstd)
 }
@@ -197,9 +199,11 @@ fn kernel_backward(
                 cpu::vectorized(
                     #[inline(always)]
                     || {
+                        let (mut left, mut right) = (vec![A::ZERO; width], vec![A::ZERO; width]);
                         for row in first..(first + block).min(rows) {
                             let span = row * width..(row + 1) * width;
-                            let (x, grad) = (&x[span.clone()], &grad[span]);
+                            let x = row::wide(&x[span.clone()], &mut left);
+                            let grad = row::wide(&grad[span], &mut right);
                             let (mean, rstd) = (mean[row], rstd[row]);
                             if needs.x {
                                 let at = (row - first) * width;
@@ -208,8 +212,8 @@ fn kernel_backward(
                             }
                             let sums = grad_w.iter_mut().zip(grad_b.iter_mut());
                             for ((grad_w, grad_b), (x, grad)) in sums.zip(x.iter().zip(grad)) {
-                                *grad_w += grad.acc() * ((x.acc() - mean) * rstd);
-                                *grad_b += grad.acc();
+                                *grad_w += *grad * ((*x - mean) * rstd);
+                                *grad_b += *grad;
                             }
                         }
                     },
@@ -250,10 +254,10 @@ fn kernel_backward(
 
 /// dx of one row; see [`portable_backward`].
 #[inline(always)]
-fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
+fn differentiate<T: Real>(
     out: &mut [T],
-    x: &[T],
-    grad: &[O],
+    x: &[T::Acc],
+    grad: &[T::Acc],
     scale: &[T::Acc],
     mean: T::Acc,
     rstd: T::Acc,
@@ -265,14 +269,14 @@ fn differentiate<T: Real, O: Real<Acc = T::Acc>>(
         scale,
         #[inline(always)]
         |x, grad, scale| {
-            let u = grad.acc() * scale;
-            [u, u * (x.acc() - mean)]
+            let u = grad * scale;
+            [u, u * (x - mean)]
         },
     );
     let (total, along) = (total * share, along * share * rstd * rstd);
     for (((out, x), grad), scale) in out.iter_mut().zip(x).zip(grad).zip(scale) {
-        let u = grad.acc() * *scale;
-        *out = T::round((u - total - (x.acc() - mean) * along) * rstd);
+        let u = *grad * *scale;
+        *out = T::round((u - total - (*x - mean) * along) * rstd);
     }
 }
 

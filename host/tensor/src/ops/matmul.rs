@@ -45,6 +45,12 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// The operands in the type in which they are multiplied.
 pub(crate) fn operands(a: &Array, b: &Array) -> Result<(Array, Array)> {
+    let brief = |of: &Array| matches!(of.dtype(), DType::F32 | DType::BF16);
+    if mode::current().autocast && brief(a) && brief(b) {
+        // Not by way of the type in which they meet: a large bf16 operand would be widened and rounded
+        // again.
+        return Ok((a.cast(DType::BF16)?, b.cast(DType::BF16)?));
+    }
     let (a, b) = promote(a, b)?;
     if mode::current().autocast && a.dtype() == DType::F32 {
         return Ok((a.cast(DType::BF16)?, b.cast(DType::BF16)?));

@@ -38,6 +38,11 @@ pub trait Real: WithDType + bytemuck::Pod + Send + Sync {
     }
 }
 
+/// Whether results of this type are rounded.
+pub const fn is_rounded<T: Real>() -> bool {
+    size_of::<T>() != size_of::<T::Acc>()
+}
+
 /// The arithmetic that kernels need of an accumulator.
 pub trait Acc:
     bytemuck::Pod

@@ -29,7 +29,7 @@ pub use channels::{
 };
 pub use convert::{Cast, convert};
 pub use copy::contiguous;
-pub use elements::{Acc, BLOCK, Elements, Real, from_vec, is_native};
+pub use elements::{Acc, BLOCK, Elements, Real, from_vec, is_native, is_rounded};
 pub use fetch::{fetch, fetch_line, fetch_to_write};
 pub use gemm::{Gathered, Matrix, Start, matmul, matmul_into};
 pub use gemm_bf16::{Brief, gathered_bf16_into, gathers_bf16, matmul_bf16_into};

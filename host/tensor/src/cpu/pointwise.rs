@@ -5,18 +5,13 @@ use candle_core::{Storage, WithDType};
 use rayon::prelude::*;
 
 use super::panels::Shared;
-use super::{Acc as _, Real, from_vec, unwritten, vectorized};
+use super::{Acc as _, Real, from_vec, is_rounded, unwritten, vectorized};
 use crate::{Array, Result};
 
 /// Elements per task.
 const CHUNK: usize = 16_384;
 /// Elements per call of the inner loop; what is not side by side is first brought together.
 const BLOCK: usize = 512;
-
-/// Whether results of a type are rounded, which is done a row at a time.
-const fn rounds<T: Real>() -> bool {
-    size_of::<T>() < size_of::<T::Acc>()
-}
 
 /// f(x) for each element, in the type of the accumulator, rounded once.
 pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Array> {
@@ -28,7 +23,8 @@ pub fn map<T: Real>(x: &Array, f: impl Fn(T::Acc) -> T::Acc + Sync) -> Result<Ar
             #[inline(always)]
             |[slots], [start], [step], (buffer, wide)| {
                 let x = line(&elements[start..], step, slots.len(), buffer);
-                if rounds::<T>() {
+                // A row at a time.
+                if is_rounded::<T>() {
                     for (slot, x) in wide.iter_mut().zip(x) {
                         *slot = f(x.acc());
                     }
@@ -57,7 +53,7 @@ pub fn map_twice<T: Real>(
             #[inline(always)]
             |[first, second], [start], [step], (buffer, [wide, wide2])| {
                 let x = line(&elements[start..], step, first.len(), buffer);
-                if rounds::<T>() {
+                if is_rounded::<T>() {
                     for ((slot, slot2), x) in wide.iter_mut().zip(wide2.iter_mut()).zip(x) {
                         (*slot, *slot2) = f(x.acc());
                     }

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::{Acc, Elements, Real, from_vec, grain, unwritten, vectorized};
+use super::{Acc, Elements, Real, from_vec, grain, is_rounded, unwritten, vectorized};
 use crate::{Array, Result};
 
 /// An array of x's shape, each row made from the row of x: `f(index, out, x)`.
@@ -115,7 +115,7 @@ const LANES: usize = 32;
 /// are those of f32, whatever the row's type.
 #[inline(always)]
 pub fn wide<'a, T: Real>(row: &'a [T], scratch: &'a mut [T::Acc]) -> &'a [T::Acc] {
-    if size_of::<T>() == size_of::<T::Acc>() {
+    if !is_rounded::<T>() {
         return bytemuck::cast_slice(row);
     }
     for (slot, x) in scratch.iter_mut().zip(row) {

@@ -12,7 +12,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::geometry::Window;
-use crate::cpu::{self, Acc as _, Aligned, Real, Vector};
+use crate::cpu::{self, Acc as _, Aligned, Real, Vector, is_rounded};
 
 /// Channels that are computed together.
 const LANES: usize = cpu::BLOCK;
@@ -313,11 +313,6 @@ impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
             }
         }
     }
-}
-
-/// Whether sums are rounded to what is written.
-const fn is_rounded<E: Real>() -> bool {
-    size_of::<E>() != size_of::<E::Acc>()
 }
 
 /// Where the sums of neighbouring pixels go.

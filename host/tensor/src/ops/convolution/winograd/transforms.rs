@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::filtering::Filtering;
 use super::{Order, Piece, Plan};
-use crate::cpu::{Aligned, Real, load_lanes, store_lanes};
+use crate::cpu::{Aligned, BLOCK, Real, is_rounded, load_lanes, store_lanes};
 use crate::ops::convolution::Convolution;
 
 /// Inputs whose weights are brought in order at a time.
@@ -196,6 +196,8 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
                     Some(bias) => load_lanes::<S, f32>(simd, &bias[channel..][..lanes]),
                     None => simd.splat_f32s(0.0),
                 };
+                // Rounded when all are there: in between that would empty the registers.
+                let mut sums = [[[0.0; BLOCK]; M]; M];
                 both_axes(
                     simd.splat_f32s(0.0),
                     #[inline(always)]
@@ -207,12 +209,25 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
                     },
                     #[inline(always)]
                     |row, column, value| {
-                        if let Some(place) = places[row][column] {
+                        let value = simd.add_f32s(value, bias);
+                        if is_rounded::<T>() {
+                            let slots = &mut sums[row][column][..S::F32_LANES];
+                            store_lanes::<S, f32>(slots, value);
+                        } else if let Some(place) = places[row][column] {
                             let slots = &mut output[place - before + channel..][..lanes];
-                            store_lanes::<S, T>(slots, simd.add_f32s(value, bias));
+                            store_lanes::<S, T>(slots, value);
                         }
                     },
                 );
+                if !is_rounded::<T>() {
+                    continue;
+                }
+                for (sums, place) in sums.as_flattened().iter().zip(places.as_flattened()) {
+                    if let Some(place) = place {
+                        let slots = &mut output[place - before + channel..][..lanes];
+                        T::round_row(slots, sums);
+                    }
+                }
             }
         }
     }

@@ -12,7 +12,9 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 mod dot;
 #[cfg(target_arch = "x86_64")]
-use dot::Lanes;
+mod lanes;
+#[cfg(target_arch = "x86_64")]
+use lanes::Lanes;
 
 /// What only the kernel of x86 asks for.
 #[cfg(not(target_arch = "x86_64"))]
@@ -91,7 +93,7 @@ pub fn matmul_bf16_into<A: Brief, B: Brief, O: Brief>(
         return;
     }
     #[cfg(target_arch = "x86_64")]
-    if dot::is_available() {
+    if lanes::is_available() {
         // Few passes over a short product are summed in `out`; others need f32 for what they keep.
         if k <= dot::DEPTH || size_of::<O>() == 4 {
             dot::multiply(&mut out[..m * n], a, b, (m, k, n), start, threads);
@@ -108,7 +110,7 @@ pub fn matmul_bf16_into<A: Brief, B: Brief, O: Brief>(
 /// Whether [`gathered_bf16_into`] is there.
 pub fn gathers_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return dot::is_available();
+    return lanes::is_available();
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -151,9 +153,9 @@ fn first_sums<O: Brief>(out: &[O], (m, n): (usize, usize), start: Start<'_, f32>
 #[inline(always)]
 pub(super) fn round_row(slots: &mut [bf16], row: &[f32]) {
     #[cfg(target_arch = "x86_64")]
-    if dot::is_available() {
+    if lanes::is_available() {
         // SAFETY: the instruction is there.
-        return unsafe { dot::round_row(slots, row) };
+        return unsafe { lanes::round_row(slots, row) };
     }
     for (slot, x) in slots.iter_mut().zip(row) {
         *slot = Brief::round(*x);
@@ -165,9 +167,9 @@ pub(super) fn round_row(slots: &mut [bf16], row: &[f32]) {
 #[inline(always)]
 pub(super) fn round_blocks(slots: &mut [bf16], stride: usize, rows: &[[f32; BLOCK]], len: usize) {
     #[cfg(target_arch = "x86_64")]
-    if dot::is_available() {
+    if lanes::is_available() {
         // SAFETY: the instruction is there.
-        return unsafe { dot::round_blocks(slots, stride, rows, len) };
+        return unsafe { lanes::round_blocks(slots, stride, rows, len) };
     }
     for (slots, row) in slots.chunks_mut(stride).zip(rows) {
         round_row(&mut slots[..len], row);

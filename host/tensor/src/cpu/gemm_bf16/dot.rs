@@ -6,6 +6,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::Brief;
+use super::lanes::{LANES, is_available, lowest};
 use crate::cpu::panels::{self, AHEAD, Panels, Shared, Side, divide};
 use crate::cpu::transposed::{better_turned, turn_back};
 use crate::cpu::turn::{SIDE, turn};
@@ -14,128 +15,10 @@ use crate::cpu::{Gathered, Matrix, Start, fetch, fetch_line, fetch_to_write, unw
 /// Most rows of a tile, and its columns: 24 of the 32 registers hold sums.
 const ROWS: usize = 12;
 const COLUMNS: usize = 32;
-/// Lanes of a register.
-const LANES: usize = 16;
 /// Pairs that a cache line of a row holds.
 const LINE: usize = 16;
 /// Most depth of one pass: a panel of `b` and a block of `a` share the second cache.
 pub(super) const DEPTH: usize = 2048;
-
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bf16")
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-}
-
-/// Registers of f32 or bf16, 16 elements at a time.
-pub trait Lanes: Copy {
-    /// Whether the bits in memory are bf16 already.
-    const IS_BF16: bool;
-    /// Up to 16 elements, rounded to bf16 (and what is below the normal numbers to 0); zeros where the
-    /// mask has none.
-    ///
-    /// # Safety
-    /// The elements of the mask are there, and the processor has AVX-512 with bf16.
-    unsafe fn load_bits(from: *const Self, mask: u16) -> __m256i;
-    /// Up to 16 elements as f32.
-    ///
-    /// # Safety
-    /// As of `load_bits`.
-    unsafe fn load_wide(from: *const Self, mask: u16) -> __m512;
-    /// Rounds and writes up to 16 sums.
-    ///
-    /// # Safety
-    /// As of `load_bits`.
-    unsafe fn store(to: *mut Self, mask: u16, sums: __m512);
-}
-
-impl Lanes for f32 {
-    const IS_BF16: bool = false;
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn load_bits(from: *const Self, mask: u16) -> __m256i {
-        // SAFETY: as the caller says; the types differ in name only.
-        unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from))) }
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn load_wide(from: *const Self, mask: u16) -> __m512 {
-        // SAFETY: as the caller says.
-        unsafe { _mm512_maskz_loadu_ps(mask, from) }
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn store(to: *mut Self, mask: u16, sums: __m512) {
-        // SAFETY: as the caller says.
-        unsafe { _mm512_mask_storeu_ps(to, mask, sums) }
-    }
-}
-
-impl Lanes for bf16 {
-    const IS_BF16: bool = true;
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn load_bits(from: *const Self, mask: u16) -> __m256i {
-        // SAFETY: as the caller says.
-        unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) }
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn load_wide(from: *const Self, mask: u16) -> __m512 {
-        // SAFETY: as the caller says.
-        let bits = unsafe { Self::load_bits(from, mask) };
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-    unsafe fn store(to: *mut Self, mask: u16, sums: __m512) {
-        // SAFETY: as the caller says; the types differ in name only.
-        unsafe {
-            let bits: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(sums));
-            _mm256_mask_storeu_epi16(to.cast(), mask, bits);
-        }
-    }
-}
-
-/// Rounds the numbers of a row, at most as many as there are slots.
-///
-/// # Safety
-/// The processor has AVX-512 with bf16.
-#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-pub(super) unsafe fn round_row(slots: &mut [bf16], row: &[f32]) {
-    let len = slots.len().min(row.len());
-    for at in (0..len).step_by(LANES) {
-        let mask = lowest(len - at);
-        // SAFETY: the mask ends with the shorter of the two.
-        unsafe {
-            bf16::store(
-                slots.as_mut_ptr().add(at),
-                mask,
-                f32::load_wide(row.as_ptr().add(at), mask),
-            );
-        }
-    }
-}
-
-/// Rounds `len` numbers of each row to places `stride` apart.
-///
-/// # Safety
-/// The processor has AVX-512 with bf16.
-#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
-pub(super) unsafe fn round_blocks(
-    slots: &mut [bf16],
-    stride: usize,
-    rows: &[[f32; LANES]],
-    len: usize,
-) {
-    let mask = lowest(len.min(LANES));
-    for (slots, row) in slots.chunks_mut(stride).zip(rows) {
-        let slots = &mut slots[..len];
-        // SAFETY: the mask ends with the slots.
-        unsafe { bf16::store(slots.as_mut_ptr(), mask, f32::load_wide(row.as_ptr(), mask)) };
-    }
-}
 
 pub(super) fn multiply<A: Brief, B: Brief, O: Brief>(
     out: &mut [O],
@@ -220,11 +103,6 @@ struct Lines<'a, T> {
     data: &'a [T],
     lane: usize,
     depth: usize,
-}
-
-/// The lowest `count` lanes.
-fn lowest(count: usize) -> u16 {
-    if count >= LANES { u16::MAX } else { (1 << count) - 1 }
 }
 
 /// Packs `lanes` as (pair of depths, lane), `width` lanes apart, with zeros behind the last lane

@@ -98,7 +98,8 @@ pub fn normal_brief(x: f32) -> (f32, f32) {
     let mut p = 5.517_160_5e-2f32;
     p = p.mul_add(f, 0.242_611_63);
     p = p.mul_add(f, 0.693_261);
-    p = p.mul_add(f, 0.999_928_06);
+    // Not below 1 at f = 0, or 2^-127 would be no 0.
+    p = p.mul_add(f, 1.0);
     let e = f32::from_bits((shifted.to_bits() << 23).wrapping_add(p.to_bits()));
 
     let a = if x.abs() > 5.2 { 5.2 } else { x.abs() };
@@ -187,7 +188,7 @@ mod tests {
         let (mut differ, mut count) = (0, 0);
         for bits in 0..=u16::MAX {
             let x = half::bf16::from_bits(bits).to_f32();
-            if !(1e-3..=13.0).contains(&x.abs()) {
+            if !(1e-3..=1e30).contains(&x.abs()) {
                 continue;
             }
             let exact = f64::from(x) * super::normal_f64(f64::from(x)).0;
@@ -203,6 +204,12 @@ mod tests {
             }
         }
         assert!(differ * 8 < count, "{differ} of {count} are neighbours");
+        for (x, below) in
+            [(f32::INFINITY, 1.0), (f32::NEG_INFINITY, 0.0), (40.0, 1.0), (-40.0, 0.0)]
+        {
+            assert_eq!(super::normal_brief(x), (below, 0.0), "at {x}");
+        }
+        assert!(super::normal_brief(f32::NAN).0.is_nan());
     }
 
     #[test]

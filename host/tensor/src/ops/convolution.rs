@@ -227,8 +227,7 @@ impl Convolution {
     /// The gradient of the weight, from x (B, H, W, inputs) and `grad` (B, OH, OW, outputs).
     pub fn weight_gradient(&self, x: &Array, grad: &Array) -> Result<Array> {
         if self.is_depthwise() && cuda::takes(x) {
-            let weight = depthwise::cuda::weight_gradient(x, grad, &self.window)?;
-            return cpu::convert(&weight, x.dtype());
+            return depthwise::cuda::weight_gradient(x, grad, &self.window);
         }
         if !cpu::is_native(x) {
             return self.portable_weight_gradient(x, grad);

@@ -37,18 +37,25 @@ impl Cast for Array {
 
 fn run<A: Real<Acc = f32>, B: Real<Acc = f32>>(array: &Array) -> Result<Array> {
     const CHUNK: usize = 16_384;
+    // Fewer are done before another thread is awake.
+    const ALONE: usize = 65_536;
     let mut output = unwritten::<B>(array.elem_count());
+    let part = |(output, input): (&mut [B], &[A])| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (output, input) in output.iter_mut().zip(input) {
+                    *output = B::round(input.acc());
+                }
+            },
+        );
+    };
     Elements::of(array)?.read(|input: &[A]| {
-        output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (output, input) in output.iter_mut().zip(input) {
-                        *output = B::round(input.acc());
-                    }
-                },
-            );
-        });
+        if input.len() <= ALONE {
+            part((&mut output, input));
+        } else {
+            output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(part);
+        }
     })?;
     from_vec(output, array.shape())
 }

@@ -193,10 +193,13 @@ fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
 /// Filters (C, taps) as (block, tap, lane); `turned` reverses the taps.
 fn pack<T: Vector>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Aligned<T> {
     let mut packed = Aligned::zeroed(channels.div_ceil(LANES) * taps * LANES);
-    for (channel, filter) in weight.chunks_exact(taps).enumerate() {
-        for (tap, value) in filter.iter().enumerate() {
-            let tap = if turned { taps - 1 - tap } else { tap };
-            packed[(channel / LANES * taps + tap) * LANES + channel % LANES] = *value;
+    let blocks = packed.chunks_exact_mut(taps * LANES).zip(weight.chunks(taps * LANES));
+    for (block, filters) in blocks {
+        let (slots, _) = block.as_chunks_mut::<LANES>();
+        for (lane, filter) in filters.chunks_exact(taps).enumerate() {
+            for (tap, (slot, value)) in slots.iter_mut().zip(filter).enumerate() {
+                slot[lane] = if turned { filter[taps - 1 - tap] } else { *value };
+            }
         }
     }
     packed

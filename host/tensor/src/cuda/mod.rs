@@ -1,9 +1,9 @@
 //! CUDA kernels of our own, and how they are launched.
 //!
-//! A kernel lies in a `.cu` file beside the operation that it serves. [`Kernels`] names such a file and
-//! [`launch`] runs one of its kernels: NVRTC compiles the text when it is first needed, for the GPU at
-//! hand, and what comes out is kept on disk. Operations ask [`takes`] whether there is a kernel for an
-//! array, and compute by candle's operations where there is none.
+//! A kernel lies in a `.cu` file beside the operation that it serves. [`Kernels`] names such a file, and
+//! [`launch()`](launch::launch) runs one of its kernels: NVRTC compiles the text when it is first needed,
+//! for the GPU at hand, and what comes out is kept on disk. Operations ask [`takes`] whether there is a
+//! kernel for an array, and compute by candle's operations where there is none.
 //!
 //! The tests run the same kernels, launched by the same code, without a GPU: a C++ compiler makes them
 //! functions of the processor (`tests/emulator`), and the gradient gate knows this as one more way to

@@ -12,7 +12,6 @@
 namespace emulator {
 
 dim3 thread, block, threads, blocks;
-unsigned char *shared;
 
 namespace {
 
@@ -152,8 +151,8 @@ Kernel::Kernel(const char *name, const char *kinds, Call call) { kernels()[name]
 using namespace emulator;
 
 extern "C" const char *emulator_launch(const char *name, const uint32_t *grid, uint32_t count,
-                                       size_t bytes, const char *kinds,
-                                       const void *const *arguments, size_t length) {
+                                       const char *kinds, const void *const *arguments,
+                                       size_t length) {
     auto found = kernels().find(name);
     if (found == kernels().end()) {
         return "there is none";
@@ -164,9 +163,6 @@ extern "C" const char *emulator_launch(const char *name, const uint32_t *grid, u
     if (count == 0 || count % LANES != 0 || count > 1024) {
         return "a block has 32 to 1024 threads, whole warps";
     }
-    if (bytes > 227 * 1024) {
-        return "it takes more shared memory than a block has";
-    }
     if (grid[1] > 65535 || grid[2] > 65535) {
         return "a grid has at most 65,535 blocks in y and z";
     }
@@ -175,9 +171,6 @@ extern "C" const char *emulator_launch(const char *name, const uint32_t *grid, u
         fibers.back().stack.reset(new char[STACK]);
     }
     warps.resize(count / LANES);
-    // What was there before is no kernel's to rely on.
-    std::vector<uint64_t> memory((bytes + 15) / 8 + 1, 0x7ff7ff7ff7ff7ff7);
-    shared = (unsigned char *)(((uintptr_t)memory.data() + 15) / 16 * 16);
     threads = {count, 1, 1};
     blocks = {grid[0], grid[1], grid[2]};
     running = found->second.call;

@@ -26,8 +26,6 @@ namespace emulator {
 
 /// The thread that runs, and where it stands.
 extern dim3 thread, block, threads, blocks;
-/// The block's dynamic shared memory.
-extern unsigned char *shared;
 
 /// Waits for all threads of the block.
 void block_barrier();
@@ -79,7 +77,6 @@ template <typename... A, void (*kernel)(A...)> struct Exported<kernel> {
 #define blockDim (emulator::threads)
 #define gridDim (emulator::blocks)
 #define __syncthreads() emulator::block_barrier()
-#define DYNAMIC_SHARED(name) unsigned char *name = emulator::shared
 #define EXPORT(kernel)                                                                                \
     static emulator::Kernel known_##kernel(#kernel, emulator::Exported<kernel>::kinds,                \
                                            emulator::Exported<kernel>::call);

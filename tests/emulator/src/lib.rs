@@ -28,7 +28,6 @@ unsafe extern "C" {
         name: *const c_char,
         blocks: *const u32,
         threads: u32,
-        shared: usize,
         kinds: *const c_char,
         arguments: *const *const c_void,
         count: usize,
@@ -46,7 +45,6 @@ pub unsafe fn launch(
     name: &str,
     blocks: [usize; 3],
     threads: usize,
-    shared: usize,
     arguments: &[Argument],
 ) -> Result<(), String> {
     // Shared memory is one for all.
@@ -74,7 +72,6 @@ pub unsafe fn launch(
             c_name.as_ptr(),
             blocks.as_ptr(),
             size(threads)?,
-            shared,
             kinds.as_ptr(),
             places.as_ptr(),
             places.len(),

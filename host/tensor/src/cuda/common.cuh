@@ -4,13 +4,12 @@
 // whole in memory; where its length and its place allow it, four elements are read and written at once.
 //
 // Kernels keep to what the emulator of the tests knows: one-dimensional blocks of whole warps,
-// __syncthreads, __shfl_xor_sync, multiply, static and dynamic shared memory. A kernel is named for its element
+// __syncthreads, __shfl_xor_sync, multiply, static shared memory. A kernel is named for its element
 // types, and EXPORT follows it.
 
 #ifndef EMULATED
 #define INFINITY __int_as_float(0x7f800000)
 #define EXPORT(kernel)
-#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
 #define KERNEL extern "C" __global__ void
@@ -24,6 +23,21 @@ struct bf16 {
 struct f16 {
     unsigned short bits;
 };
+
+/// KERNELS(name of the type, type) for each element type.
+#define FOR_TYPES(KERNELS)                                                                            \
+    KERNELS(f32, float)                                                                               \
+    KERNELS(bf16, bf16)                                                                               \
+    KERNELS(f16, f16)
+
+/// KERNELS(name and type of what is read, name and type of the result) for each pair: under autocast half
+/// types become f32.
+#define FOR_RESULTS(KERNELS)                                                                          \
+    KERNELS(f32, float, f32, float)                                                                   \
+    KERNELS(bf16, bf16, bf16, bf16)                                                                   \
+    KERNELS(bf16, bf16, f32, float)                                                                   \
+    KERNELS(f16, f16, f16, f16)                                                                       \
+    KERNELS(f16, f16, f32, float)
 
 __device__ inline float widen(float x) { return x; }
 

@@ -94,7 +94,7 @@ pub(super) fn launch(
     let config = LaunchConfig {
         grid_dim: grid.blocks.map(size).into(),
         block_dim: (size(grid.threads), 1, 1),
-        shared_mem_bytes: size(grid.shared),
+        shared_mem_bytes: 0,
     };
     // SAFETY: the arguments are those of the kernel's parameters, which the gradient gate runs on the
     // CPU with the same code; arrays are held until the launch is in the stream, and freed behind it.
@@ -109,13 +109,15 @@ fn bytes<T: DeviceRepr>(_: &CudaSlice<T>, elements: usize) -> u64 {
 /// The PTX of a file for the device at hand: compiled once for this process, and once for all on this
 /// machine where a folder for caches can be written.
 fn compiled(device: &CudaDevice, kernels: &'static Kernels) -> Result<Arc<str>> {
-    static DONE: Mutex<Option<HashMap<(&str, u32), Arc<str>>>> = Mutex::new(None);
-    let capability = capability(device)?;
+    /// By file and number of the device.
+    static DONE: Mutex<Option<HashMap<(&str, usize), Arc<str>>>> = Mutex::new(None);
+    let number = device.cuda_stream().context().ordinal();
     let mut done = DONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let done = done.get_or_insert_default();
-    if let Some(ptx) = done.get(&(kernels.file, capability)) {
+    if let Some(ptx) = done.get(&(kernels.file, number)) {
         return Ok(ptx.clone());
     }
+    let capability = capability(device)?;
     let text = text(kernels);
     let file = folder().and_then(|folder| {
         let mut hasher = DefaultHasher::new();
@@ -135,7 +137,7 @@ fn compiled(device: &CudaDevice, kernels: &'static Kernels) -> Result<Arc<str>> 
         }
     };
     let ptx: Arc<str> = ptx.into();
-    done.insert((kernels.file, capability), ptx.clone());
+    done.insert((kernels.file, number), ptx.clone());
     Ok(ptx)
 }
 

@@ -76,6 +76,6 @@ pub(super) fn launch(name: &str, grid: Grid, arguments: &[Argument<'_>]) -> Resu
         })
         .collect::<Result<Vec<_>>>()?;
     // SAFETY: the arrays live until this returns, and the kernel stays within them.
-    unsafe { hssl_test_emulator::launch(name, grid.blocks, grid.threads, grid.shared, &arguments) }
+    unsafe { hssl_test_emulator::launch(name, grid.blocks, grid.threads, &arguments) }
         .map_err(|error| candle_core::Error::Msg(error).into())
 }

@@ -57,8 +57,6 @@ pub(crate) struct Grid {
     pub blocks: [usize; 3],
     /// A multiple of 32.
     pub threads: usize,
-    /// Bytes of dynamic shared memory.
-    pub shared: usize,
 }
 
 /// Most threads of a block.
@@ -77,7 +75,7 @@ impl Grid {
     /// A block for each row, with threads for its `width` elements, four of which each takes at a time.
     pub fn rows(rows: usize, width: usize) -> Self {
         let threads = width.div_ceil(4).next_multiple_of(32).min(MOST);
-        Self { blocks: [rows, 1, 1], threads, shared: 0 }
+        Self { blocks: [rows, 1, 1], threads }
     }
 
     /// Blocks for 32 columns each of some matrices, over parts of their rows.
@@ -85,12 +83,12 @@ impl Grid {
         let columns = width.div_ceil(32);
         let filled = BLOCKS.div_ceil(columns * matrices.max(1));
         let parts = rows.div_ceil(ROWS).min(filled).max(1);
-        Self { blocks: [columns, parts, matrices], threads: THREADS, shared: 0 }
+        Self { blocks: [columns, parts, matrices], threads: THREADS }
     }
 
     /// A thread for each piece of work.
     pub fn pieces(pieces: usize) -> Self {
-        Self { blocks: [pieces.div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
+        Self { blocks: [pieces.div_ceil(THREADS), 1, 1], threads: THREADS }
     }
 }
 

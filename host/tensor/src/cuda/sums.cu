@@ -50,6 +50,4 @@ __device__ void row_sums(float *sums, const T *x, int width, float scale, int pa
     }                                                                                                 \
     EXPORT(row_sums_##X)
 
-SUMS(f32, float)
-SUMS(bf16, bf16)
-SUMS(f16, f16)
+FOR_TYPES(SUMS)

@@ -57,6 +57,6 @@ fn reduce(x: &Array, (outer, terms, inner): (usize, usize, usize), scale: f64) -
     if parts == 1 {
         return Ok(sums);
     }
-    // Few rows are left: these make one part.
+    // Of what is left, until it is one part.
     reduce(&sums, (outer, parts, inner), 1.0)
 }

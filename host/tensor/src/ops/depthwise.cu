@@ -281,6 +281,4 @@ __device__ void depthwise_grad_w_any(float *parts, const T *x, const T *grad, in
     }                                                                                                 \
     EXPORT(depthwise_grad_w_any_##T)
 
-DEPTHWISE(f32, float)
-DEPTHWISE(bf16, bf16)
-DEPTHWISE(f16, f16)
+FOR_TYPES(DEPTHWISE)

@@ -26,6 +26,4 @@ __device__ void gelu_grad(T *dx, const T *x, const T *grad, long long count, int
     }                                                                                                 \
     EXPORT(gelu_grad_##X)
 
-GELU(f32, float)
-GELU(bf16, bf16)
-GELU(f16, f16)
+FOR_TYPES(GELU)

@@ -100,8 +100,4 @@ __device__ void layer_norm_grad_w(float *parts, const T *x, const O *grad, const
     }                                                                                                 \
     EXPORT(layer_norm_grad_w_##X##_##Y)
 
-LAYER_NORM(f32, float, f32, float)
-LAYER_NORM(bf16, bf16, bf16, bf16)
-LAYER_NORM(bf16, bf16, f32, float)
-LAYER_NORM(f16, f16, f16, f16)
-LAYER_NORM(f16, f16, f32, float)
+FOR_RESULTS(LAYER_NORM)

@@ -11,6 +11,4 @@ template <typename T> __device__ void add_bias(T *y, const float *bias, int widt
     }                                                                                                 \
     EXPORT(add_bias_##Y)
 
-ADD_BIAS(f32, float)
-ADD_BIAS(bf16, bf16)
-ADD_BIAS(f16, f16)
+FOR_TYPES(ADD_BIAS)

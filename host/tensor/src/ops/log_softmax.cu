@@ -40,8 +40,4 @@ __device__ void log_softmax_grad(T *dx, const O *y, const O *grad, int width, in
     }                                                                                                 \
     EXPORT(log_softmax_grad_##X##_##Y)
 
-LOG_SOFTMAX(f32, float, f32, float)
-LOG_SOFTMAX(bf16, bf16, bf16, bf16)
-LOG_SOFTMAX(bf16, bf16, f32, float)
-LOG_SOFTMAX(f16, f16, f16, f16)
-LOG_SOFTMAX(f16, f16, f32, float)
+FOR_RESULTS(LOG_SOFTMAX)

@@ -38,8 +38,4 @@ __device__ void softmax_grad(T *dx, const O *y, const O *grad, int width, int pa
     }                                                                                                 \
     EXPORT(softmax_grad_##X##_##Y)
 
-SOFTMAX(f32, float, f32, float)
-SOFTMAX(bf16, bf16, bf16, bf16)
-SOFTMAX(bf16, bf16, f32, float)
-SOFTMAX(f16, f16, f16, f16)
-SOFTMAX(f16, f16, f32, float)
+FOR_RESULTS(SOFTMAX)

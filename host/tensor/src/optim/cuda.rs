@@ -69,7 +69,7 @@ pub(super) fn norms(arrays: &[&Array]) -> Result<Vec<f64>> {
         launch(
             &files::CLIP,
             "sum_squares",
-            Grid { blocks: [PARTS, 1, 1], threads: 256, shared: 0 },
+            Grid { blocks: [PARTS, 1, 1], threads: 256 },
             &[Write(&parts.narrow(0, index, 1)?), Read(&array), Argument::count(&array)],
         )?;
     }

@@ -92,7 +92,7 @@ pub(super) fn backward(
 /// Runs the kernel for q's type and depth: blocks for the rows, for heads and for the batch.
 fn run(name: &str, q: &Array, blocks: usize, arguments: &[Argument<'_>]) -> Result<()> {
     let (batch, heads, _, depth) = q.dims4()?;
-    let grid = Grid { blocks: [blocks, heads, batch], threads: THREADS, shared: 0 };
+    let grid = Grid { blocks: [blocks, heads, batch], threads: THREADS };
     let name = kernel(&format!("{name}_{depth}"), &[q.dtype()]);
     launch(&files::ATTENTION, &name, grid, arguments)
 }

@@ -57,7 +57,7 @@ fn run(
         arguments.extend([turned, Int(packed.into())]);
         let pieces = batch * height * width.div_ceil(TILE);
         let blocks = [pieces.div_ceil(WARPS), lanes(channels, packed), 1];
-        let grid = Grid { blocks, threads: 32 * WARPS, shared: 0 };
+        let grid = Grid { blocks, threads: 32 * WARPS };
         let name = format!("depthwise_{}", plan.kernel[1]);
         launch(&files::DEPTHWISE, &kernel(&name, &[x.dtype()]), grid, &arguments)?;
         return Ok(y);
@@ -86,7 +86,7 @@ pub(in crate::ops) fn weight_gradient(x: &Array, grad: &Array, window: &Window) 
     // As many parts as fill a GPU, of some lines for each warp.
     let lines = batch * plan.output[0];
     let parts = lines.div_ceil(4 * WARPS).min(1024usize.div_ceil(width * across)).max(1);
-    let grid = Grid { blocks: [across, width, parts], threads: 32 * WARPS, shared: 0 };
+    let grid = Grid { blocks: [across, width, parts], threads: 32 * WARPS };
     let sums = empty((parts, taps, channels), DType::F32, x.device())?;
     let mut arguments = vec![Write(&sums), Read(&x), Read(&grad)];
     arguments.extend(sizes(batch, &plan));

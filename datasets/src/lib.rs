@@ -31,7 +31,7 @@ pub use decode::{IMAGE_EXTENSIONS, decode, decode_mask, is_image_name};
 pub use error::{Error, Result};
 pub use generated::{Shapes, ShapesOptions};
 pub use known::{KnownSet, known};
-pub use loader::{Batch, Loader, LoaderOptions};
+pub use loader::{Batch, Delivery, Loader, LoaderOptions};
 pub use order::{Shard, epoch_order};
 pub use random::{Key, Stream};
 pub use sample::{Image, Mask, ObjectBox, Outline, Sample};

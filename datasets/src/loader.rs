@@ -35,8 +35,20 @@ pub struct LoaderOptions {
     pub bad_image_limit: Option<usize>,
     /// The share of the images to load.
     pub shard: Shard,
-    /// Whether pixels stay bytes, which a device normalises.
-    pub bytes: bool,
+    /// What of the views is made here.
+    pub delivery: Delivery,
+}
+
+/// What of a batch's views is made by the loader, and what is left to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Normalised pixels.
+    Floats,
+    /// Pixels as bytes, which the device normalises.
+    Bytes,
+    /// The images, and what is to be done to them: of transforms that draw recipes
+    /// ([`crate::MultiCrop`]).
+    Recipes,
 }
 
 impl LoaderOptions {
@@ -58,7 +70,7 @@ impl LoaderOptions {
             prefetch: 4,
             bad_image_limit: None,
             shard: Shard::WHOLE,
-            bytes: false,
+            delivery: Delivery::Floats,
         }
     }
 
@@ -94,6 +106,8 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Images that were unreadable and replaced.
     pub broken: usize,
+    /// The images' pixels, one image behind another, where their views are not made yet.
+    pub images: Vec<u8>,
 }
 
 /// The batches of one epoch, in order. Dropping it stops its threads.
@@ -336,6 +350,7 @@ impl Shared {
             labels: Vec::with_capacity(wanted.len()),
             indices: Vec::with_capacity(wanted.len()),
             broken: 0,
+            images: Vec::new(),
         };
         let mut last_broken = None;
         for (position, &index) in wanted.iter().enumerate() {
@@ -347,7 +362,11 @@ impl Shared {
             let image = &sample.image;
             let own = self.transform.groups(image.width, image.height);
             if position == 0 {
-                let make = if self.options.bytes { ViewGroup::black } else { ViewGroup::zeros };
+                let make = match self.options.delivery {
+                    Delivery::Floats => ViewGroup::zeros,
+                    Delivery::Bytes => ViewGroup::black,
+                    Delivery::Recipes => ViewGroup::undrawn,
+                };
                 batch.groups = own.iter().map(|shape| make(*shape, wanted.len())).collect();
                 shapes = own;
             } else if own != shapes {
@@ -365,7 +384,11 @@ impl Shared {
             // image itself is in the batch.
             let key =
                 Key { seed: self.options.seed, epoch: self.options.epoch, index: index as u64 };
-            let mut views = Views::new(&mut batch.groups, position);
+            let start = batch.images.len();
+            if self.options.delivery == Delivery::Recipes {
+                batch.images.extend_from_slice(&image.data);
+            }
+            let mut views = Views::new(&mut batch.groups, position).starting(start);
             self.transform.apply(image, key, scratch, &mut views)?;
             batch.labels.push(sample.label.unwrap_or(-1));
             batch.indices.push(found);

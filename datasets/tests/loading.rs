@@ -5,9 +5,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use hssl_datasets::{
-    Batch, Dataset, Error, EvalTransform, Image, Interpolation, Key, Loader, LoaderOptions,
-    MultiCrop, Pixels, RandomCropFlip, Result, Roots, Sample, Scratch, Shard, Stream, Transform,
-    ViewGroup, Views, open, random_resized_crop,
+    Batch, Dataset, Delivery, Error, EvalTransform, Image, Interpolation, Key, Loader,
+    LoaderOptions, MultiCrop, Pixels, RandomCropFlip, Result, Roots, Sample, Scratch, Shard,
+    Stream, Transform, ViewGroup, Views, open, random_resized_crop,
 };
 
 /// A set whose images are all of the value of their index, some of them broken.
@@ -136,7 +136,7 @@ fn batches_depend_on_seed_and_epoch_alone() {
 fn bytes_become_the_same_floats() {
     let options = LoaderOptions::training(8, 5, 2);
     let floats = batches(shapes(), options.clone());
-    let bytes = batches(shapes(), LoaderOptions { bytes: true, ..options });
+    let bytes = batches(shapes(), LoaderOptions { delivery: Delivery::Bytes, ..options });
     assert_eq!(floats.len(), bytes.len());
     for (floats, bytes) in floats.iter().zip(&bytes) {
         for (floats, bytes) in floats.groups.iter().zip(&bytes.groups) {

@@ -30,6 +30,8 @@ fn main() {
         .opt_level(2)
         .include(&folder)
         .file(out)
+        // A product and a sum are two roundings where kernels say so.
+        .flag_if_supported("-ffp-contract=off")
         // Kernels read several elements as one, which nvcc allows.
         .flag_if_supported("-fno-strict-aliasing")
         .flag_if_supported("-Wno-unknown-pragmas")

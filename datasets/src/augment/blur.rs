@@ -10,11 +10,9 @@ const PASSES: usize = 3;
 
 /// Blurs `image` with standard deviation `sigma` in pixels. `work` is working memory.
 pub fn gaussian_blur(image: &mut Image, sigma: f32, work: &mut BlurWork) {
-    let radius = box_radius(sigma);
-    if radius <= 0.0 || image.data.is_empty() {
+    let Some(weights) = BoxWeights::of_gauss(sigma).filter(|_| !image.data.is_empty()) else {
         return;
-    }
-    let weights = BoxWeights::new(radius);
+    };
     // Both directions run down the columns, where neighbours in memory share each step, so the
     // compiler vectorises it. The first turns the image, the second turns it back.
     for (width, height) in [(image.width, image.height), (image.height, image.width)] {
@@ -53,18 +51,23 @@ fn box_radius(sigma: f32) -> f32 {
 
 /// A box's weights in units of 2^-24: full ones within `radius`, partial ones on both next pixels.
 #[derive(Clone, Copy)]
-struct BoxWeights {
-    radius: usize,
-    full: u32,
-    partial: u32,
+pub(super) struct BoxWeights {
+    pub(super) radius: usize,
+    pub(super) full: u32,
+    pub(super) partial: u32,
 }
 
 impl BoxWeights {
-    fn new(radius: f32) -> Self {
+    /// Of the boxes that make up a Gaussian; none where it is too narrow to blur.
+    pub(super) fn of_gauss(sigma: f32) -> Option<Self> {
+        let radius = box_radius(sigma);
+        if radius <= 0.0 {
+            return None;
+        }
         let whole = radius as usize;
         let full = ((1u32 << 24) as f32 / (radius * 2.0 + 1.0)) as u32;
         let partial = ((1u32 << 24) - (whole as u32 * 2 + 1) * full) / 2;
-        Self { radius: whole, full, partial }
+        Some(Self { radius: whole, full, partial })
     }
 }
 

@@ -64,8 +64,7 @@ pub fn adjust_saturation(image: &mut Image, factor: f32) {
 
 /// Turns the hue by `shift` in -0.5..=0.5 of a whole turn, through PIL's 8-bit HSV.
 pub fn adjust_hue(image: &mut Image, shift: f32) {
-    // torchvision adds the shift's low 8 bits to the 8-bit hue, which wraps.
-    let shift = (f64::from(shift) * 255.0) as i32;
+    let shift = hue_steps(shift);
     let data = &mut image.data;
     vectorised(
         #[inline(always)]
@@ -88,6 +87,11 @@ pub fn adjust_hue(image: &mut Image, shift: f32) {
             }
         },
     );
+}
+
+/// What is added to an 8-bit hue, which wraps, for a shift by this share of a turn: torchvision's.
+pub(super) fn hue_steps(shift: f32) -> i32 {
+    (f64::from(shift) * 255.0) as i32
 }
 
 /// Pixels that [`adjust_hue`] takes at a time.

@@ -4,12 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::blur::gaussian_blur;
-use super::colour::{
-    adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation, greyscale, solarise,
-};
-use super::crop::{flip_horizontal, random_resized_crop};
+use super::crop::random_resized_crop;
 use super::normalise::{IMAGENET_MEAN, IMAGENET_STD, Normalisation};
+use super::recipe::{COLOURS, Colour, Recipe};
 use super::resize::Interpolation;
 use super::transform::{GroupShape, Scratch, Transform, Views};
 use crate::random::{Key, Stream};
@@ -125,9 +122,6 @@ impl Default for Solarize {
     }
 }
 
-/// Threshold of the solarisation.
-const SOLARIZE_THRESHOLD: u8 = 128;
-
 impl MultiCrop {
     /// Checks the settings.
     ///
@@ -224,8 +218,8 @@ impl Transform for MultiCrop {
                 solarize: at(&self.solarize.global, view),
             };
             let mut random = Stream::new(key, view as u64);
-            self.make_view(image, &plan, &mut random, scratch);
-            views.write(0, view, &scratch.view, how);
+            let recipe = self.draw(image, &plan, &mut random);
+            views.make(0, view, image, &recipe, scratch, how);
         }
         let group = usize::from(self.global_crops_number > 0);
         for view in 0..self.local_crops_number {
@@ -236,8 +230,8 @@ impl Transform for MultiCrop {
                 solarize: 0.0,
             };
             let mut random = Stream::new(key, (self.global_crops_number + view) as u64);
-            self.make_view(image, &plan, &mut random, scratch);
-            views.write(group, view, &scratch.view, how);
+            let recipe = self.draw(image, &plan, &mut random);
+            views.make(group, view, image, &recipe, scratch, how);
         }
         Ok(())
     }
@@ -249,39 +243,26 @@ fn at(probabilities: &[f32], view: usize) -> f32 {
 }
 
 impl MultiCrop {
-    /// Leaves one view in `scratch.view`.
-    fn make_view(
-        &self,
-        image: &Image,
-        plan: &ViewPlan,
-        random: &mut Stream,
-        scratch: &mut Scratch,
-    ) {
+    fn draw(&self, image: &Image, plan: &ViewPlan, random: &mut Stream) -> Recipe {
         let crop = random_resized_crop(image.width, image.height, plan.scale, random);
-        scratch.resized(plan.size, plan.size);
-        let Scratch { resizer, view, blur } = scratch;
-        resizer.resize(image, crop, self.interpolation, view);
-        if random.chance(self.flip) {
-            flip_horizontal(view);
-        }
+        let flip = random.chance(self.flip);
+        let mut colours = [None; COLOURS];
         if random.chance(self.color_jitter.p) {
-            self.color_jitter.apply(view, random);
+            colours[..COLOURS - 1].copy_from_slice(&self.color_jitter.draw(random));
         }
         if random.chance(self.grayscale) {
-            greyscale(view);
+            colours[COLOURS - 1] = Some(Colour::Grey);
         }
-        if random.chance(plan.blur) {
-            let sigma = random.uniform(self.blur.sigma[0], self.blur.sigma[1]);
-            gaussian_blur(view, sigma, blur);
-        }
-        if random.chance(plan.solarize) {
-            solarise(view, SOLARIZE_THRESHOLD);
-        }
+        let [low, high] = self.blur.sigma;
+        let blur = random.chance(plan.blur).then(|| random.uniform(low, high));
+        let solarise = random.chance(plan.solarize);
+        let (size, interpolation) = (plan.size, self.interpolation);
+        Recipe { crop, size, interpolation, flip, colours, blur, solarise }
     }
 }
 
 impl ColorJitter {
-    fn apply(&self, image: &mut Image, random: &mut Stream) {
+    fn draw(&self, random: &mut Stream) -> [Option<Colour>; 4] {
         let mut order = [0, 1, 2, 3];
         random.shuffle(&mut order);
         let mut factor = |strength: f32| random.uniform((1.0 - strength).max(0.0), 1.0 + strength);
@@ -289,14 +270,12 @@ impl ColorJitter {
         let contrast = factor(self.contrast);
         let saturation = factor(self.saturation);
         let hue = random.uniform(-self.hue, self.hue);
-        for change in order {
-            match change {
-                0 if self.brightness > 0.0 => adjust_brightness(image, brightness),
-                1 if self.contrast > 0.0 => adjust_contrast(image, contrast),
-                2 if self.saturation > 0.0 => adjust_saturation(image, saturation),
-                3 if self.hue > 0.0 => adjust_hue(image, hue),
-                _ => {}
-            }
-        }
+        let changes = [
+            (self.brightness > 0.0).then_some(Colour::Brightness(brightness)),
+            (self.contrast > 0.0).then_some(Colour::Contrast(contrast)),
+            (self.saturation > 0.0).then_some(Colour::Saturation(saturation)),
+            (self.hue > 0.0).then_some(Colour::Hue(hue)),
+        ];
+        order.map(|change| changes[change])
     }
 }

@@ -64,15 +64,15 @@ const PRECISION: u32 = 22;
 
 /// The weights of one direction: for each output pixel, `taps` weights from input `first` on.
 #[derive(Default)]
-struct Weights {
-    taps: usize,
-    first: Vec<usize>,
-    values: Vec<i32>,
+pub(super) struct Weights {
+    pub(super) taps: usize,
+    pub(super) first: Vec<usize>,
+    pub(super) values: Vec<i32>,
     scratch: Vec<f64>,
 }
 
 impl Weights {
-    fn prepare(&mut self, input: usize, output: usize, interpolation: Interpolation) {
+    pub(super) fn prepare(&mut self, input: usize, output: usize, interpolation: Interpolation) {
         let scale = input as f64 / output as f64;
         let filter_scale = scale.max(1.0);
         let support = interpolation.support() * filter_scale;
@@ -114,7 +114,7 @@ impl Weights {
 /// Resizes crops of images. Keeps its working memory between calls.
 #[derive(Default)]
 pub struct Resizer {
-    weights: Weights,
+    pub(super) weights: Weights,
     /// The image between two steps, turned or upright.
     buffers: [Vec<u8>; 2],
 }

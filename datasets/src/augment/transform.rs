@@ -1,7 +1,9 @@
 //! A transform: one decoded image in, its views out, in the batch they belong to.
 
 use super::blur::BlurWork;
+use super::drawn::Drawn;
 use super::normalise::{Normalisation, normalise, planes};
+use super::recipe::Recipe;
 use super::resize::Resizer;
 use crate::random::Key;
 use crate::{Image, Result};
@@ -36,6 +38,8 @@ pub enum Pixels {
         /// What is to be done to them.
         normalisation: Normalisation,
     },
+    /// Not made yet: a device makes them of the batch's images.
+    Drawn(Drawn),
 }
 
 /// Views of one size of all images of a batch: `pixels` is `[views, batch, 3, height, width]`, so
@@ -68,6 +72,11 @@ impl ViewGroup {
         Self::of(shape, batch, Pixels::Bytes { values, normalisation })
     }
 
+    /// A group of views that are drawn only.
+    pub fn undrawn(shape: GroupShape, batch: usize) -> Self {
+        Self::of(shape, batch, Pixels::Drawn(Drawn::of(shape.views * batch)))
+    }
+
     fn of(shape: GroupShape, batch: usize, pixels: Pixels) -> Self {
         let GroupShape { views, height, width } = shape;
         Self { views, batch, height, width, pixels }
@@ -76,11 +85,11 @@ impl ViewGroup {
     /// The normalised pixels.
     ///
     /// # Panics
-    /// They are still bytes.
+    /// They are not normalised here.
     pub fn floats(&self) -> &[f32] {
         match &self.pixels {
             Pixels::Floats(values) => values,
-            Pixels::Bytes { .. } => panic!("these pixels are not normalised"),
+            _ => panic!("these pixels are not normalised"),
         }
     }
 
@@ -90,7 +99,7 @@ impl ViewGroup {
     /// View `view` of image `image`, normalised, `[3, height, width]`.
     ///
     /// # Panics
-    /// The pixels are still bytes.
+    /// The pixels are not normalised here.
     pub fn view(&self, view: usize, image: usize) -> &[f32] {
         let size = 3 * self.height * self.width;
         &self.floats()[(view * self.batch + image) * size..][..size]
@@ -101,18 +110,48 @@ impl ViewGroup {
 pub struct Views<'a> {
     groups: &'a mut [ViewGroup],
     image: usize,
+    start: usize,
 }
 
 impl<'a> Views<'a> {
     /// The places of image number `image` of the batch.
     pub fn new(groups: &'a mut [ViewGroup], image: usize) -> Self {
-        Self { groups, image }
+        Self { groups, image, start: 0 }
+    }
+
+    /// The same, of an image whose pixels begin at this byte of the batch's.
+    pub fn starting(self, start: usize) -> Self {
+        Self { start, ..self }
+    }
+
+    /// Makes view `view` of group `group`, or keeps the recipe for a device that does.
+    ///
+    /// # Panics
+    /// The recipe has another size than the group's views.
+    pub fn make(
+        &mut self,
+        group: usize,
+        view: usize,
+        image: &Image,
+        recipe: &Recipe,
+        scratch: &mut Scratch,
+        how: Normalisation,
+    ) {
+        let ViewGroup { batch, height, width, pixels, .. } = &mut self.groups[group];
+        if let Pixels::Drawn(drawn) = pixels {
+            assert_eq!([*height, *width], [recipe.size; 2], "a view of the group's size");
+            drawn.normalisation = how;
+            let place = view * *batch + self.image;
+            return drawn.add(place, image, self.start, recipe, &mut scratch.resizer.weights);
+        }
+        recipe.make(image, scratch);
+        self.write(group, view, &scratch.view, how);
     }
 
     /// Writes view `view` of group `group`.
     ///
     /// # Panics
-    /// The image has another size than the group's views.
+    /// The image has another size than the group's views, or these are drawn only.
     pub fn write(&mut self, group: usize, view: usize, image: &Image, how: Normalisation) {
         let group = &mut self.groups[group];
         let size = 3 * group.height * group.width;
@@ -123,6 +162,7 @@ impl<'a> Views<'a> {
                 *normalisation = how;
                 planes(image, &mut values[place][..size]);
             }
+            Pixels::Drawn(_) => panic!("this transform makes its views itself"),
         }
     }
 }

@@ -98,6 +98,16 @@ inline float __shfl_xor_sync(unsigned, float value, int mask) {
     return __uint_as_float(emulator::exchange(__float_as_uint(value), lane));
 }
 
+inline unsigned __shfl_xor_sync(unsigned, unsigned value, int mask) {
+    return emulator::exchange(value, (int)(threadIdx.x % 32) ^ mask);
+}
+
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline float __expf(float x) { return expf(x); }
 

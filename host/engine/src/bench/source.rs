@@ -25,7 +25,7 @@ impl Source {
         let mut options = LoaderOptions::training(config.train.batch_size, config.train.seed, 0);
         options.threads = loader_threads(config.data.threads);
         options.prefetch = config.data.prefetch.max(1);
-        options = images::options_for(options, device);
+        options = images::training_options_for(options, config.data.augment_on_device, device);
         let transform = Arc::new(config.views.clone());
         let loader = Loader::start(dataset.clone(), transform.clone(), options.clone())?;
         Ok(Self { dataset, transform, options, loader })

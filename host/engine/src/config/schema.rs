@@ -142,6 +142,10 @@ pub struct DataConfig {
     pub bad_image_limit: usize,
     /// Decoded images kept in memory, in MiB; 0: none.
     pub cache_mb: usize,
+    /// Whether a GPU makes the training views of the decoded images, where loader threads are too few
+    /// for it: crops, colours and blur to the same bytes. On the CPU the loader makes them either way.
+    #[serde(default)]
+    pub augment_on_device: bool,
 }
 
 /// Which optimizer moves the student.

@@ -36,10 +36,8 @@ pub struct Encoder<'a> {
 
 /// The single view of a batch on a device, (B, 3, H, W).
 pub fn images_tensor(batch: &mut Batch, device: &Device) -> Result<Tensor> {
-    if batch.groups.is_empty() {
-        return Err(Error::Composition("a batch without images".into()));
-    }
-    let array = images::array(batch.groups.swap_remove(0), device)?;
+    let array = images::arrays(batch, device)?.into_iter().next();
+    let array = array.ok_or_else(|| Error::Composition("a batch without images".into()))?;
     let array = array.flatten(0, 1).map_err(hssl_tensor::Error::from)?;
     Ok(Tensor::constant(array))
 }

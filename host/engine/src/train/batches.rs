@@ -8,18 +8,14 @@ use hssl_tensor::{Array, Device, random};
 use super::BatchViews;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::images::array;
+use crate::images::arrays;
 
 /// Moves a batch's views to a device: globals first, locals second if there are any.
-pub fn views(batch: Batch, device: &Device) -> Result<BatchViews> {
-    let mut groups = batch.groups.into_iter();
+pub fn views(mut batch: Batch, device: &Device) -> Result<BatchViews> {
+    let mut groups = arrays(&mut batch, device)?.into_iter();
     let global =
         groups.next().ok_or_else(|| Error::Composition("a batch without global crops".into()))?;
-    Ok(BatchViews {
-        global: array(global, device)?,
-        local: groups.next().map(|group| array(group, device)).transpose()?,
-        drawn: BTreeMap::new(),
-    })
+    Ok(BatchViews { global, local: groups.next(), drawn: BTreeMap::new() })
 }
 
 /// Noise of the shapes that a configuration's views have, drawn from its seed.

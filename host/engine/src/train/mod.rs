@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod dump;
+mod feed;
 mod groups;
 mod learner;
 mod log;

@@ -8,8 +8,9 @@ use hssl_datasets::{Dataset, Loader, LoaderOptions, Roots, Transform, cached, op
 use hssl_plugin_api::component::{Kind, Split, StepInfo};
 use hssl_tensor::{Device, Gradients};
 
+use super::feed::{Fed, Feed};
 use super::log::MetricLog;
-use super::{Learner, Outcome, Rates, Schedules, batches, groups, watch};
+use super::{Learner, Outcome, Rates, Schedules, groups, watch};
 use crate::analysis::{self, Images};
 use crate::checkpoint::{self, Progress};
 use crate::config::{ComponentConfig, Precision, RunConfig};
@@ -203,15 +204,17 @@ impl<'a> Trainer<'a> {
         options.threads = loader_threads(config.data.threads);
         options.prefetch = config.data.prefetch.max(1);
         options.bad_image_limit = Some(config.data.bad_image_limit).filter(|limit| *limit > 0);
-        options = images::options_for(options, self.learner.device());
+        let augment = config.data.augment_on_device;
+        options = images::training_options_for(options, augment, self.learner.device());
         let transform: Arc<dyn Transform> = Arc::new(config.views.clone());
-        let mut loader = Loader::start(self.dataset.clone(), transform, options)?;
+        let loader = Loader::start(self.dataset.clone(), transform, options)?;
+        let mut feed = Feed::new(loader, self.learner.device().clone());
         let last_batch = self.steps_per_epoch * config.train.accum_iter;
         let mut pace = Pace::new();
         while self.progress.batch < last_batch {
             let info = self.info();
             let rates = self.schedules.at(self.progress.step);
-            let (outcome, gradients) = self.accumulate(&mut loader, &info, &mut pace)?;
+            let (outcome, gradients) = self.accumulate(&mut feed, &info, &mut pace)?;
             let norms = self.learner.update(gradients, rates, &info)?;
             self.progress.step += 1;
             self.report(&info, &outcome, rates, &norms, &mut pace)?;
@@ -229,7 +232,7 @@ impl<'a> Trainer<'a> {
     /// Forward and backward over one accumulation window.
     fn accumulate(
         &mut self,
-        loader: &mut Loader,
+        feed: &mut Feed,
         info: &StepInfo,
         pace: &mut Pace,
     ) -> Result<(Outcome, Gradients)> {
@@ -237,16 +240,13 @@ impl<'a> Trainer<'a> {
         let mut sum = Gradients::default();
         let mut last = None;
         for slice in 0..slices {
-            let asked = Instant::now();
-            let batch = loader
-                .next()
-                .ok_or_else(|| Error::Training("the loader ended before the epoch did".into()))??;
-            pace.waited += asked.elapsed();
-            pace.images += batch.labels.len();
-            let views = batches::views(batch, self.learner.device())?;
+            let Fed { views, images } = feed.next()?;
+            pace.images += images;
             let outcome = self.learner.forward(&views, info, slice)?;
             self.demand_finite(&outcome, info)?;
             let gradients = self.learner.backward(&outcome, slices)?;
+            feed.send_ahead();
+            pace.waited += feed.waited();
             if !self.checked {
                 let excused = self.learner.check_gradients(&gradients)?;
                 if !excused.is_empty() {

@@ -65,17 +65,24 @@ pub fn load_lanes<S: Simd, E: Real<Acc: Vector>>(simd: S, from: &[E]) -> <E::Acc
         return *register;
     }
     let mut lanes = [E::Acc::ZERO; BLOCK];
-    if let Some(from) = from.first_chunk::<BLOCK>() {
-        // A loop of known length is a few instructions.
+    let Some(from) = from.first_chunk::<BLOCK>() else {
         for (lane, x) in lanes.iter_mut().zip(from) {
             *lane = x.acc();
         }
-    } else {
-        for (lane, x) in lanes.iter_mut().zip(from) {
-            *lane = x.acc();
-        }
+        return first(simd, &lanes);
+    };
+    // An array of its own and a loop of known length: neither takes the way over memory.
+    let mut widened = [E::Acc::ZERO; BLOCK];
+    for (slot, x) in widened.iter_mut().zip(from) {
+        *slot = x.acc();
     }
-    E::Acc::split::<S>(&lanes).0.first().copied().unwrap_or(E::Acc::splat(simd, E::Acc::ZERO))
+    first(simd, &widened)
+}
+
+/// The first register of a block.
+#[inline(always)]
+fn first<S: Simd, T: Vector>(simd: S, lanes: &[T; BLOCK]) -> T::Of<S> {
+    T::split::<S>(lanes).0.first().copied().unwrap_or(T::splat(simd, T::ZERO))
 }
 
 /// Writes a register's first lanes, rounded, as many as there are slots.

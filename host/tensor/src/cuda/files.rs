@@ -19,6 +19,7 @@ macro_rules! files {
 files! {
     ADAMW "optim/adamw.cu"
     ATTENTION "ops/attention.cu"
+    AUGMENT "cuda/augment.cu"
     CLIP "optim/clip.cu"
     DEPTHWISE "ops/depthwise.cu"
     GELU "ops/gelu.cu"

@@ -14,6 +14,7 @@
     allow(dead_code, unused_variables, reason = "without CUDA, only the tests launch anything")
 )]
 
+mod augment;
 #[cfg(feature = "cuda")]
 mod driver;
 #[cfg(test)]
@@ -24,14 +25,35 @@ mod launch;
 mod memory;
 mod shapes;
 mod sums;
+#[cfg(feature = "cuda")]
+mod upload;
 mod views;
 
+pub use augment::{Recipes, make_views};
 pub(crate) use launch::{Argument, Grid, Kernels, empty, is_packed, kernel, launch};
 pub(crate) use shapes::{differentiate_rows, map_all, map_rows, zip_all};
 pub(crate) use sums::{column_sums, sum};
 pub use views::normalised;
 
+use candle_core::{Shape, WithDType};
+
 use crate::{Array, DType, Device, Result, mode};
+
+/// Numbers that the host sends to a device.
+#[cfg(not(feature = "cuda"))]
+pub trait Sent: WithDType + bytemuck::Pod {}
+/// Numbers that the host sends to a device.
+#[cfg(feature = "cuda")]
+pub trait Sent:
+    WithDType
+    + bytemuck::Pod
+    + candle_core::cuda_backend::CudaDType
+    + candle_core::cuda_backend::cudarc::driver::DeviceRepr
+{
+}
+impl Sent for u8 {}
+impl Sent for u32 {}
+impl Sent for f32 {}
 
 /// Opens a GPU.
 ///
@@ -42,6 +64,24 @@ pub fn open(ordinal: usize) -> Result<Device> {
     #[cfg(feature = "cuda")]
     memory::keep_freed(ordinal);
     Ok(device)
+}
+
+/// Numbers on a device. A GPU gets them in the order of its work, without waiting for its host or making
+/// it wait.
+///
+/// # Errors
+/// They are not as many as the shape says, or the device failed.
+pub fn upload<T: Sent>(values: &[T], shape: impl Into<Shape>, device: &Device) -> Result<Array> {
+    let shape = shape.into();
+    #[cfg(feature = "cuda")]
+    if let (Device::Cuda(device), true) =
+        (device, values.len() == shape.elem_count() && !values.is_empty())
+    {
+        let storage = candle_core::Storage::Cuda(upload::upload(values, device)?);
+        let op = candle_core::op::BackpropOp::none();
+        return Ok(Array::from_storage(storage, shape, op, false));
+    }
+    Ok(Array::from_slice(values, shape, device)?)
 }
 
 /// Memory in use on the current GPU, bytes, by all processes; `None` where there is none.

@@ -1,6 +1,6 @@
 //! Batches of images: bytes that become floats where they are used.
 
-use super::{Argument, Grid, empty, files, launch};
+use super::{Argument, Grid, empty, files, launch, upload};
 use crate::{Array, DType, Device, Result};
 
 /// Views (.., 3, H, W) of bytes on a GPU, each as its channel's table says: a quarter of what floats
@@ -9,13 +9,13 @@ use crate::{Array, DType, Device, Result};
 /// # Errors
 /// The bytes do not fill the shape, or the device failed.
 pub fn normalised(
-    bytes: Vec<u8>,
+    bytes: &[u8],
     shape: &[usize],
     tables: &[[f32; 256]; 3],
     device: &Device,
 ) -> Result<Array> {
-    let x = Array::from_vec(bytes, shape, device)?;
-    let tables = Array::from_slice(tables.as_flattened(), (3, 256), device)?;
+    let x = upload(bytes, shape, device)?;
+    let tables = upload(tables.as_flattened(), (3, 256), device)?;
     let y = empty(shape, DType::F32, device)?;
     let plane = shape.iter().rev().take(2).product();
     launch(
@@ -46,7 +46,7 @@ mod tests {
                 *entry = (1000 * channel + value) as f32;
             }
         }
-        let found = normalised(bytes.clone(), &[2, 3, 5, 7], &tables, &Device::Cpu).unwrap();
+        let found = normalised(&bytes, &[2, 3, 5, 7], &tables, &Device::Cpu).unwrap();
         let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (at, (found, byte)) in found.iter().zip(&bytes).enumerate() {
             assert_eq!(*found, (1000 * (at / 35 % 3)) as f32 + f32::from(*byte));

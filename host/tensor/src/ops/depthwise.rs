@@ -101,7 +101,18 @@ impl Correlation {
             .collect()
     }
 
-    /// Whether a line of the padded map holds nothing but zeros.
+    /// The taps, down the filter, of a window whose first line is `line` of the padded map, from the first
+    /// one within the map to the last.
+    #[inline(always)]
+    fn lines_of_map(&self, line: usize) -> std::ops::Range<usize> {
+        let dilation = self.dilation[0];
+        let before = usize::try_from(self.offset[0] - line as isize).unwrap_or(0);
+        let end = self.offset[0] + ((self.source[0] - 1) * self.spread[0]) as isize + 1;
+        let left = usize::try_from(end - line as isize).unwrap_or(0);
+        before.div_ceil(dilation)..left.div_ceil(dilation).min(self.kernel[0])
+    }
+
+    /// Whether a line of the padded map is none of the map's.
     #[inline(always)]
     fn is_padding(&self, line: usize) -> bool {
         let line = line as isize - self.offset[0];
@@ -133,12 +144,11 @@ impl Correlation {
         Aligned::zeroed(pixels * LANES)
     }
 
-    /// Copies the channels from `first` of the rows that a band reads into the buffer, whose other
-    /// positions are and stay 0.
-    #[inline(always)]
-    fn fill<S: Simd, E: Real<Acc: Vector>>(
+    /// Copies the channels from `first` of the rows that a band reads into the buffer. Its positions
+    /// between and beside the pixels are and stay 0; lines of padding keep what they hold, for nobody
+    /// reads them.
+    fn fill<E: Real<Acc: Vector>>(
         &self,
-        simd: S,
         buffer: &mut [E::Acc],
         image: &[E],
         row: usize,
@@ -146,38 +156,60 @@ impl Correlation {
         first: usize,
     ) {
         let width = self.reach(1, self.output[1]);
+        let (offset, spread) = (self.offset[1], self.spread[1]);
         let lanes = LANES.min(self.channels - first);
+        // Pixels of a row that lie in the buffer, and the position of the first.
+        let skipped = usize::try_from(-offset).unwrap_or(0).div_ceil(spread);
+        let start = (offset + (skipped * spread) as isize) as usize;
+        let pixels = width.saturating_sub(start).div_ceil(spread);
+        let pixels = pixels.min(self.source[1].saturating_sub(skipped));
+        if pixels == 0 {
+            return;
+        }
         let top = (row * self.stride[0]) as isize - self.offset[0];
-        for (line, slots) in
-            buffer.chunks_exact_mut(width * LANES).take(self.reach(0, rows)).enumerate()
-        {
-            let Some(y) = source(top + line as isize, self.spread[0], self.source[0]) else {
-                slots.fill(E::Acc::ZERO);
-                continue;
-            };
-            let pixels = &image[y * self.source[1] * self.channels..];
-            for x in 0..self.source[1] {
-                let position = self.offset[1] + (x * self.spread[1]) as isize;
-                let Ok(position) = usize::try_from(position) else { continue };
-                if position >= width {
-                    break;
-                }
-                let pixel = &pixels[x * self.channels + first..];
-                cpu::fetch(pixel.as_ptr().wrapping_add(LANES));
-                widen(simd, &mut slots[position * LANES..], &pixel[..lanes]);
-            }
+        let lines = buffer.chunks_exact_mut(width * LANES).take(self.reach(0, rows));
+        for (line, slots) in lines.enumerate() {
+            let line = top + line as isize;
+            let Some(y) = source(line, self.spread[0], self.source[0]) else { continue };
+            let from = &image[(y * self.source[1] + skipped) * self.channels + first..];
+            let slots = slots[start * LANES..].chunks_mut(spread * LANES);
+            widen(slots, from.chunks(self.channels).take(pixels), lanes);
         }
     }
 }
 
-/// Widens the channels of a pixel, at most [`LANES`], into a block.
+/// Widens so many channels of pixels, at most [`LANES`], each into the beginning of its slots.
 #[inline(always)]
-fn widen<S: Simd, E: Real<Acc: Vector>>(simd: S, block: &mut [E::Acc], pixel: &[E]) {
-    let lanes = LANES / registers::<S, E::Acc>();
-    let registers = E::Acc::split_mut::<S>(&mut block[..LANES]).0;
-    for (register, pixel) in registers.iter_mut().zip(pixel.chunks(lanes)) {
-        *register = cpu::load_lanes::<S, E>(simd, pixel);
-    }
+fn widen<'a, E: Real>(
+    slots: impl Iterator<Item = &'a mut [E::Acc]>,
+    pixels: impl Iterator<Item = &'a [E]>,
+    lanes: usize,
+) {
+    // In a call of its own, for the compiler to see no more than this loop.
+    cpu::vectorized(
+        #[inline(always)]
+        || {
+            for (slots, pixel) in slots.zip(pixels) {
+                // The next block's.
+                cpu::fetch(pixel.as_ptr().wrapping_add(LANES));
+                match (slots.first_chunk_mut::<LANES>(), pixel.first_chunk::<LANES>()) {
+                    (Some(slots), Some(&pixel)) if lanes == LANES => {
+                        // Of known length, over copies, which cannot be the same memory.
+                        let mut wide = [E::Acc::ZERO; LANES];
+                        for (slot, x) in wide.iter_mut().zip(pixel) {
+                            *slot = x.acc();
+                        }
+                        *slots = wide;
+                    }
+                    _ => {
+                        for (slot, x) in slots.iter_mut().zip(&pixel[..lanes]) {
+                            *slot = x.acc();
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// The element of a spread map at `position`.
@@ -236,6 +268,7 @@ fn run<E: Real<Acc: Vector>>(
     bias: Option<&[E::Acc]>,
 ) -> Vec<E> {
     let channels = plan.channels;
+    let taps = plan.kernel[0] * plan.kernel[1];
     let image = plan.source[0] * plan.source[1] * channels;
     let row = plan.output[1] * channels;
     let mut output = cpu::unwritten::<E>(x.len() / image * plan.output[0] * row);
@@ -249,22 +282,45 @@ fn run<E: Real<Acc: Vector>>(
         || (plan.buffer(), plan.sums::<E>()),
         |(buffer, sums), (output, (index, first, rows))| {
             let x = &x[index * image..(index + 1) * image];
-            Arch::new().dispatch(Band { plan, buffer, sums, x, weight, bias, output, first, rows });
+            for (block, weight) in weight.chunks_exact(taps * LANES).enumerate() {
+                let channel = block * LANES;
+                let lanes = LANES.min(channels - channel);
+                let mut start = [E::Acc::ZERO; LANES];
+                if let Some(bias) = bias {
+                    start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
+                }
+                plan.fill(buffer, x, first, rows, channel);
+                let output = &mut output[channel..];
+                Arch::new().dispatch(Band {
+                    plan,
+                    buffer,
+                    sums,
+                    weight,
+                    start,
+                    output,
+                    lanes,
+                    first,
+                    rows,
+                });
+            }
         },
     );
     output
 }
 
-/// Some output rows of one image.
+/// A block of channels of some output rows of one image.
 struct Band<'a, E: Real> {
     plan: &'a Correlation,
-    buffer: &'a mut [E::Acc],
-    /// Of one block of channels, where they are rounded together.
+    /// What the rows read.
+    buffer: &'a [E::Acc],
+    /// Place for the sums, where they are rounded together.
     sums: &'a mut [E::Acc],
-    x: &'a [E],
     weight: &'a [E::Acc],
-    bias: Option<&'a [E::Acc]>,
+    /// What sums start from.
+    start: [E::Acc; LANES],
+    /// From the first pixel's block on, of so many channels.
     output: &'a mut [E],
+    lanes: usize,
     first: usize,
     rows: usize,
 }
@@ -274,46 +330,36 @@ impl<E: Real<Acc: Vector>> WithSimd for Band<'_, E> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, buffer, sums, x, weight, bias, output, first, rows } = self;
-        let taps = plan.kernel[0] * plan.kernel[1];
+        let Self { plan, buffer, sums, weight, start, output, lanes, first, rows } = self;
         let channels = plan.channels;
         let columns = plan.output[1];
         // Tiles of near-equal size: 14 columns are 7 and 7, not 8 and 6.
         let tile = columns.div_ceil(columns.div_ceil(PIXELS));
-        for (block, weight) in weight.chunks_exact(taps * LANES).enumerate() {
-            let channel = block * LANES;
-            let lanes = LANES.min(channels - channel);
-            plan.fill(simd, buffer, x, first, rows, channel);
-            let mut start = [E::Acc::ZERO; LANES];
-            if let Some(bias) = bias {
-                start[..lanes].copy_from_slice(&bias[channel..channel + lanes]);
-            }
-            let (buffer, weight) = (E::Acc::split::<S>(buffer).0, E::Acc::split::<S>(weight).0);
-            let start = E::Acc::split::<S>(&start).0;
-            for row in 0..rows {
-                for column in (0..columns).step_by(tile) {
-                    let pixels = tile.min(columns - column);
-                    let pixel = row * columns + column;
-                    let target = match is_rounded::<E>() {
-                        true => Target::Sums(&mut sums[pixel * LANES..]),
-                        false => Target::Output(&mut output[pixel * channels + channel..], lanes),
-                    };
-                    let place = (first, row, column);
-                    macro_rules! sizes {
-                        ($($size:literal)*) => { match pixels {
-                            $($size => tile_of_pixels::<S, E, $size>(
-                                simd, plan, buffer, weight, start, target, place,
-                            ),)*
-                            _ => unreachable!("a tile has at most {PIXELS} pixels"),
-                        } };
-                    }
-                    sizes!(1 2 3 4 5 6 7 8);
+        let (buffer, weight) = (E::Acc::split::<S>(buffer).0, E::Acc::split::<S>(weight).0);
+        let start = E::Acc::split::<S>(&start).0;
+        for row in 0..rows {
+            for column in (0..columns).step_by(tile) {
+                let pixels = tile.min(columns - column);
+                let pixel = row * columns + column;
+                let target = match is_rounded::<E>() {
+                    true => Target::Sums(&mut sums[pixel * LANES..]),
+                    false => Target::Output(&mut output[pixel * channels..], lanes),
+                };
+                let place = (first, row, column);
+                macro_rules! sizes {
+                    ($($size:literal)*) => { match pixels {
+                        $($size => tile_of_pixels::<S, E, $size>(
+                            simd, plan, buffer, weight, start, target, place,
+                        ),)*
+                        _ => unreachable!("a tile has at most {PIXELS} pixels"),
+                    } };
                 }
+                sizes!(1 2 3 4 5 6 7 8);
             }
-            if is_rounded::<E>() {
-                let sums = &sums.as_chunks::<LANES>().0[..rows * columns];
-                E::round_blocks(&mut output[channel..], channels, sums, lanes);
-            }
+        }
+        if is_rounded::<E>() {
+            let sums = &sums.as_chunks::<LANES>().0[..rows * columns];
+            E::round_blocks(output, channels, sums, lanes);
         }
     }
 }
@@ -345,38 +391,43 @@ fn tile_of_pixels<S: Simd, E: Real<Acc: Vector>, const N: usize>(
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
     let taps = plan.kernel[1] * registers::<S, E::Acc>();
+    let lines = plan.lines_of_map((top + row) * stride_h);
     let form = plan.form::<S>(N);
     for register in 0..registers::<S, E::Acc>() {
         let mut sums = [start[register]; N];
-        for (tap_h, weight) in weight.chunks_exact(taps).enumerate() {
-            let line = row * stride_h + tap_h * plan.dilation[0];
-            if plan.is_padding(top * stride_h + line) {
-                continue;
-            }
-            let pixels = &buffer[(line * width + column * stride_w) * registers::<S, E::Acc>()..];
-            macro_rules! dense {
-                ($kernel:literal, $whole:literal) => {
-                    dense_line::<S, E::Acc, N, $kernel, $whole>(
-                        simd, &mut sums, pixels, weight, register,
-                    )
-                };
-            }
-            match form {
-                Form::Dense { kernel: 3, whole: true } => dense!(3, true),
-                Form::Dense { kernel: 3, whole: false } => dense!(3, false),
-                Form::Dense { kernel: 7, whole: true } => dense!(7, true),
-                Form::Dense { kernel: 7, whole: false } => dense!(7, false),
-                _ => {
-                    for (tap_w, weight) in weight.chunks_exact(registers::<S, E::Acc>()).enumerate()
-                    {
-                        let at = tap_w * plan.dilation[1] * registers::<S, E::Acc>();
-                        let (pixels, weight) = (&pixels[at..], weight[register]);
-                        accumulate::<S, E::Acc, N>(
-                            simd, &mut sums, pixels, weight, register, stride_w,
-                        );
+        // With the pixels that a line of the filter reads, and its weights.
+        macro_rules! each_line {
+            (|$pixels:ident, $weight:ident| $body:expr) => {
+                for tap_h in lines.clone() {
+                    let line = row * stride_h + tap_h * plan.dilation[0];
+                    if plan.spread[0] != 1 && plan.is_padding(top * stride_h + line) {
+                        continue;
                     }
+                    let pixel = (line * width + column * stride_w) * registers::<S, E::Acc>();
+                    let ($pixels, $weight) = (&buffer[pixel..], &weight[tap_h * taps..][..taps]);
+                    $body
                 }
-            }
+            };
+        }
+        macro_rules! dense {
+            ($kernel:literal, $whole:literal) => {
+                each_line!(|pixels, weight| dense_line::<S, E::Acc, N, $kernel, $whole>(
+                    simd, &mut sums, pixels, weight, register,
+                ))
+            };
+        }
+        match form {
+            Form::Dense { kernel: 3, whole: true } => dense!(3, true),
+            Form::Dense { kernel: 3, whole: false } => dense!(3, false),
+            Form::Dense { kernel: 7, whole: true } => dense!(7, true),
+            Form::Dense { kernel: 7, whole: false } => dense!(7, false),
+            _ => each_line!(|pixels, weight| {
+                for (tap_w, weight) in weight.chunks_exact(registers::<S, E::Acc>()).enumerate() {
+                    let at = tap_w * plan.dilation[1] * registers::<S, E::Acc>();
+                    let (pixels, weight) = (&pixels[at..], weight[register]);
+                    accumulate::<S, E::Acc, N>(simd, &mut sums, pixels, weight, register, stride_w);
+                }
+            }),
         }
         match &mut target {
             Target::Sums(slots) => {
@@ -483,16 +534,20 @@ pub(super) fn weight_gradient<E: Real<Acc: Vector>>(
                 let x = &x[index * image..(index + 1) * image];
                 let start = (index * plan.output[0] + first) * plan.output[1] * channels;
                 let grad = &grad[start..start + rows * plan.output[1] * channels];
-                Arch::new().dispatch(BandOfWeights {
-                    plan: &plan,
-                    buffer: &mut buffer,
-                    grads: &mut grads,
-                    x,
-                    grad,
-                    sums: &mut sums,
-                    first,
-                    rows,
-                });
+                for (block, sums) in sums.chunks_exact_mut(taps * LANES).enumerate() {
+                    let channel = block * LANES;
+                    plan.fill(&mut buffer, x, first, rows, channel);
+                    let pixels = grad[channel..].chunks(channels);
+                    let lanes = LANES.min(channels - channel);
+                    widen(grads.chunks_exact_mut(LANES), pixels, lanes);
+                    Arch::new().dispatch(BandOfWeights {
+                        plan: &plan,
+                        buffer: &buffer,
+                        grads: &grads[..rows * plan.output[1] * LANES],
+                        sums,
+                        first,
+                    });
+                }
             }
             sums
         })
@@ -507,48 +562,36 @@ pub(super) fn weight_gradient<E: Real<Acc: Vector>>(
     weight
 }
 
-/// What some output rows of one image add to the gradient of the weight.
-struct BandOfWeights<'a, E: Real> {
+/// What a block of channels of some output rows of one image adds to the gradient of the weight.
+struct BandOfWeights<'a, T> {
     plan: &'a Correlation,
-    buffer: &'a mut [E::Acc],
-    grads: &'a mut [E::Acc],
-    x: &'a [E],
-    grad: &'a [E],
-    sums: &'a mut [E::Acc],
+    /// What the rows read.
+    buffer: &'a [T],
+    grads: &'a [T],
+    sums: &'a mut [T],
     first: usize,
-    rows: usize,
 }
 
-impl<E: Real<Acc: Vector>> WithSimd for BandOfWeights<'_, E> {
+impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, buffer, grads, x, grad, sums, first, rows } = self;
-        let [kernel_h, kernel_w] = plan.kernel;
-        for (block, sums) in sums.chunks_exact_mut(kernel_h * kernel_w * LANES).enumerate() {
-            let channel = block * LANES;
-            let lanes = LANES.min(plan.channels - channel);
-            plan.fill(simd, buffer, x, first, rows, channel);
-            for (slot, pixel) in grads.chunks_exact_mut(LANES).zip(grad.chunks_exact(plan.channels))
-            {
-                widen(simd, slot, &pixel[channel..][..lanes]);
-            }
-            let buffer = E::Acc::split::<S>(buffer).0;
-            let grads = E::Acc::split::<S>(&grads[..rows * plan.output[1] * LANES]).0;
-            for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
-                let sums = E::Acc::split_mut::<S>(sums).0;
-                let mut tap_w = 0;
-                while tap_w < kernel_w {
-                    let place = (tap_h, tap_w);
-                    let sums = &mut sums[tap_w * registers::<S, E::Acc>()..];
-                    tap_w += match kernel_w - tap_w {
-                        7.. => row_of_taps::<S, E::Acc, 7>(simd, plan, buffer, grads, sums, place),
-                        5.. => row_of_taps::<S, E::Acc, 5>(simd, plan, buffer, grads, sums, place),
-                        3.. => row_of_taps::<S, E::Acc, 3>(simd, plan, buffer, grads, sums, place),
-                        _ => row_of_taps::<S, E::Acc, 1>(simd, plan, buffer, grads, sums, place),
-                    };
-                }
+        let Self { plan, buffer, grads, sums, first } = self;
+        let kernel_w = plan.kernel[1];
+        let (buffer, grads) = (T::split::<S>(buffer).0, T::split::<S>(grads).0);
+        for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
+            let sums = T::split_mut::<S>(sums).0;
+            let mut tap_w = 0;
+            while tap_w < kernel_w {
+                let place = (first, tap_h, tap_w);
+                let sums = &mut sums[tap_w * registers::<S, T>()..];
+                tap_w += match kernel_w - tap_w {
+                    7.. => row_of_taps::<S, T, 7>(simd, plan, buffer, grads, sums, place),
+                    5.. => row_of_taps::<S, T, 5>(simd, plan, buffer, grads, sums, place),
+                    3.. => row_of_taps::<S, T, 3>(simd, plan, buffer, grads, sums, place),
+                    _ => row_of_taps::<S, T, 1>(simd, plan, buffer, grads, sums, place),
+                };
             }
         }
     }
@@ -562,7 +605,7 @@ fn row_of_taps<S: Simd, T: Vector, const N: usize>(
     buffer: &[T::Of<S>],
     grads: &[T::Of<S>],
     sums: &mut [T::Of<S>],
-    (tap_h, tap_w): (usize, usize),
+    (top, tap_h, tap_w): (usize, usize, usize),
 ) -> usize {
     let width = plan.reach(1, plan.output[1]);
     let [stride_h, stride_w] = plan.stride;
@@ -570,7 +613,11 @@ fn row_of_taps<S: Simd, T: Vector, const N: usize>(
     for register in 0..registers::<S, T>() {
         let mut local = [T::splat(simd, T::ZERO); N];
         for (row, grads) in grads.chunks_exact(plan.output[1] * registers::<S, T>()).enumerate() {
-            let line = (row * stride_h + tap_h * dilation_h) * width + tap_w * dilation_w;
+            let line = row * stride_h + tap_h * dilation_h;
+            if plan.is_padding(top * stride_h + line) {
+                continue;
+            }
+            let line = line * width + tap_w * dilation_w;
             for (column, grad) in grads.chunks_exact(registers::<S, T>()).enumerate() {
                 let pixels = &buffer[(line + column * stride_w) * registers::<S, T>()..];
                 let grad = grad[register];

@@ -186,6 +186,8 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
         let [height, width] = window.output;
         let distance = piece.count(plan.grid[1]) * outputs;
         let before = (piece.image * height + M * piece.row) * width * outputs;
+        // Of a tile, to be rounded when all are there: in between that would empty the registers.
+        let mut sums = [[[0.0; BLOCK]; M]; M];
         for (tile, [image, row, column]) in piece.tiles(plan.grid[1]).enumerate() {
             let corner = [row, column].map(|index| (M * index) as isize);
             let places = square::<M>(window.output, outputs, image, corner);
@@ -196,8 +198,6 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
                     Some(bias) => load_lanes::<S, f32>(simd, &bias[channel..][..lanes]),
                     None => simd.splat_f32s(0.0),
                 };
-                // Rounded when all are there: in between that would empty the registers.
-                let mut sums = [[[0.0; BLOCK]; M]; M];
                 both_axes(
                     simd.splat_f32s(0.0),
                     #[inline(always)]

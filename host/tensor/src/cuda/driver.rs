@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, SyncOnDrop, sys,
+    CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, SyncOnDrop, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::{self, CompileOptions};
 use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice};
-use candle_core::{Storage, cuda_backend::WrapErr};
+use candle_core::{Layout, Storage, cuda_backend::WrapErr};
 
 use super::{Argument, Grid, Kernels};
-use crate::{Error, Result};
+use crate::{Array, Device, Error, Result};
 
 /// What stands before each file.
 const COMMON: &str = include_str!("common.cuh");
@@ -36,15 +36,24 @@ pub(super) fn launch(
 ) -> Result<()> {
     let ptx = compiled(device, kernels)?;
     let function = device.get_or_load_custom_func(name, kernels.file, &ptx)?;
+    let stream = device.cuda_stream();
+    // Where many arrays lie, in the GPU's memory.
+    let lists = arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Many(arrays) => Ok(Some(addresses(arrays, device)?)),
+            _ => Ok(None),
+        })
+        .collect::<Result<Vec<_>>>()?;
     // Held until the kernel is in the stream, behind whatever wrote these arrays.
     let guards: Vec<_> = arguments
         .iter()
-        .map(|argument| match argument {
+        .zip(&lists)
+        .map(|(argument, list)| match argument {
             Argument::Read(array) | Argument::Write(array) => Some(array.storage_and_layout()),
-            _ => None,
+            _ => list.as_ref().map(Array::storage_and_layout),
         })
         .collect();
-    let stream = device.cuda_stream();
     let mut values = Vec::with_capacity(arguments.len());
     let mut synchronised: Vec<SyncOnDrop<'_>> = Vec::new();
     for (argument, guard) in arguments.iter().zip(&guards) {
@@ -53,30 +62,9 @@ pub(super) fn launch(
             (Argument::Long(value), _) => Value::Long(*value),
             (Argument::Float(value), _) => Value::Float(*value),
             (_, Some((storage, layout))) => {
-                let Storage::Cuda(storage) = &**storage else {
-                    let what = format!("the kernel {name} was given an array in CPU memory");
-                    return Err(candle_core::Error::Msg(what).into());
-                };
-                macro_rules! address {
-                    ($slice:expr) => {{
-                        let (address, sync) = $slice.device_ptr(&stream);
-                        synchronised.push(sync);
-                        address + bytes($slice, layout.start_offset())
-                    }};
-                }
-                Value::Pointer(match &storage.slice {
-                    CudaStorageSlice::F32(slice) => address!(slice),
-                    CudaStorageSlice::F64(slice) => address!(slice),
-                    CudaStorageSlice::BF16(slice) => address!(slice),
-                    CudaStorageSlice::F16(slice) => address!(slice),
-                    CudaStorageSlice::I64(slice) => address!(slice),
-                    CudaStorageSlice::U32(slice) => address!(slice),
-                    CudaStorageSlice::U8(slice) => address!(slice),
-                    _ => {
-                        let what = format!("the kernel {name} was given an array of another type");
-                        return Err(candle_core::Error::Msg(what).into());
-                    }
-                })
+                let (address, sync) = address(storage, layout, &stream)?;
+                synchronised.push(sync);
+                Value::Pointer(address)
             }
             (_, None) => Value::Pointer(0),
         });
@@ -100,6 +88,45 @@ pub(super) fn launch(
     // CPU with the same code; arrays are held until the launch is in the stream, and freed behind it.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
+}
+
+/// Where an array's first element lies, and what tells the stream that it is used.
+fn address<'a>(
+    storage: &'a Storage,
+    layout: &Layout,
+    stream: &'a CudaStream,
+) -> Result<(u64, SyncOnDrop<'a>)> {
+    macro_rules! of_types {
+        ($storage:expr, $($kind:ident)*) => {
+            match &$storage.slice {
+                $(CudaStorageSlice::$kind(slice) => {
+                    let (address, sync) = slice.device_ptr(stream);
+                    Ok((address + bytes(slice, layout.start_offset()), sync))
+                })*
+                _ => Err(candle_core::Error::Msg("a kernel was given another type".into()).into()),
+            }
+        };
+    }
+    match storage {
+        Storage::Cuda(storage) => of_types!(storage, F32 F64 BF16 F16 I64 U32 U8),
+        _ => {
+            Err(candle_core::Error::Msg("a kernel was given an array in CPU memory".into()).into())
+        }
+    }
+}
+
+/// Where many arrays lie, whose owner holds them until the kernel is in the stream; 0 for none.
+fn addresses(arrays: &[Option<&Array>], device: &CudaDevice) -> Result<Array> {
+    let stream = device.cuda_stream();
+    let found = arrays
+        .iter()
+        .map(|array| {
+            let Some(array) = array else { return Ok(0) };
+            let (storage, layout) = array.storage_and_layout();
+            Ok(address(&storage, layout, &stream)?.0.cast_signed())
+        })
+        .collect::<Result<Vec<i64>>>()?;
+    super::upload(&found, found.len(), &Device::Cuda(device.clone()))
 }
 
 fn bytes<T: DeviceRepr>(_: &CudaSlice<T>, elements: usize) -> u64 {

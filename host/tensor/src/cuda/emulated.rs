@@ -61,10 +61,18 @@ pub(super) fn launch(name: &str, grid: Grid, arguments: &[Argument<'_>]) -> Resu
         array.inplace_op1(&address)?;
         Ok(address.0.get())
     };
+    let mut lists: Vec<Vec<*mut c_void>> = Vec::new();
     let arguments = arguments
         .iter()
         .map(|argument| {
             Ok(match argument {
+                Argument::Many(arrays) => {
+                    let of =
+                        |array: &Option<&Array>| array.map_or(Ok(std::ptr::null_mut()), address);
+                    lists.push(arrays.iter().map(of).collect::<Result<_>>()?);
+                    let list = lists.last_mut().expect("it was put there");
+                    hssl_test_emulator::Argument::Pointer(list.as_mut_ptr().cast())
+                }
                 Argument::Read(array) | Argument::Write(array) => {
                     hssl_test_emulator::Argument::Pointer(address(array)?)
                 }

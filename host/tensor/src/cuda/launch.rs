@@ -22,6 +22,8 @@ pub(crate) enum Argument<'a> {
     Write(&'a Array),
     /// No array.
     Null,
+    /// The first elements of many arrays, as an array of pointers; some may be missing.
+    Many(&'a [Option<&'a Array>]),
     /// A number.
     Int(i32),
     /// A large number.
@@ -128,6 +130,7 @@ pub(crate) fn launch(
     }
     let array = arguments.iter().find_map(|argument| match argument {
         Argument::Read(array) | Argument::Write(array) => Some(*array),
+        Argument::Many(arrays) => arrays.iter().copied().flatten().next(),
         _ => None,
     });
     match array.map(Array::device) {

@@ -53,6 +53,7 @@ pub trait Sent:
 }
 impl Sent for u8 {}
 impl Sent for u32 {}
+impl Sent for i64 {}
 impl Sent for f32 {}
 
 /// Opens a GPU.

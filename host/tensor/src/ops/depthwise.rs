@@ -6,221 +6,25 @@
 //! apart by the stride, with the filter turned round.
 
 pub(super) mod cuda;
+mod plan;
 pub(super) mod portable;
+mod weights;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use plan::{Correlation, Form};
+
 use super::geometry::Window;
 use crate::cpu::{self, Acc as _, Aligned, Real, Vector, is_rounded};
+
+pub(super) use weights::weight_gradient;
 
 /// Channels that are computed together.
 const LANES: usize = cpu::BLOCK;
 
 /// Output pixels whose sums are kept in registers together.
 const PIXELS: usize = 8;
-
-/// Elements of a buffer: it stays in the first-level cache with the weights.
-const BUFFER: usize = 8192;
-
-/// A correlation with stride over a map whose elements lie `spread` apart, after padding.
-struct Correlation {
-    source: [usize; 2],
-    spread: [usize; 2],
-    /// Where element 0 of the source lies; negative where padding turns into cropping.
-    offset: [isize; 2],
-    output: [usize; 2],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    channels: usize,
-}
-
-/// How the pixels that a tile reads lie.
-#[derive(Clone, Copy)]
-enum Form {
-    /// Anyhow.
-    Any,
-    /// Side by side, and a filter of so many taps reads each of them; `whole` if they are a line of the
-    /// map, with half of a filter of padding on each side.
-    Dense { kernel: usize, whole: bool },
-}
-
-impl Correlation {
-    fn forward(window: &Window, channels: usize) -> Self {
-        Self {
-            source: window.input,
-            spread: [1, 1],
-            offset: window.padding.map(|padding| padding as isize),
-            output: window.output,
-            kernel: window.kernel,
-            stride: window.stride,
-            dilation: window.dilation,
-            channels,
-        }
-    }
-
-    fn backward(window: &Window, channels: usize) -> Self {
-        Self {
-            source: window.output,
-            spread: window.stride,
-            offset: [0, 1].map(|axis| {
-                (window.dilation[axis] * (window.kernel[axis] - 1)) as isize
-                    - window.padding[axis] as isize
-            }),
-            output: window.input,
-            kernel: window.kernel,
-            stride: [1, 1],
-            dilation: window.dilation,
-            channels,
-        }
-    }
-
-    /// Buffer positions that `outputs` windows in a line reach.
-    fn reach(&self, axis: usize, outputs: usize) -> usize {
-        (outputs - 1) * self.stride[axis] + self.dilation[axis] * (self.kernel[axis] - 1) + 1
-    }
-
-    /// Output rows that are computed from one filling of the buffer.
-    fn band(&self) -> usize {
-        let row = self.reach(1, self.output[1]) * LANES;
-        let halo = self.dilation[0] * (self.kernel[0] - 1) + 1;
-        let rows = (BUFFER / row).saturating_sub(halo) / self.stride[0] + 1;
-        rows.max(halo).min(self.output[0])
-    }
-
-    /// The bands of all images: (image, first row, rows).
-    fn bands(&self, batch: usize) -> Vec<(usize, usize, usize)> {
-        let band = self.band();
-        (0..batch)
-            .flat_map(|image| {
-                (0..self.output[0])
-                    .step_by(band)
-                    .map(move |first| (image, first, band.min(self.output[0] - first)))
-            })
-            .collect()
-    }
-
-    /// The taps, down the filter, of a window whose first line is `line` of the padded map, from the first
-    /// one within the map to the last.
-    #[inline(always)]
-    fn lines_of_map(&self, line: usize) -> std::ops::Range<usize> {
-        let dilation = self.dilation[0];
-        let before = usize::try_from(self.offset[0] - line as isize).unwrap_or(0);
-        let end = self.offset[0] + ((self.source[0] - 1) * self.spread[0]) as isize + 1;
-        let left = usize::try_from(end - line as isize).unwrap_or(0);
-        before.div_ceil(dilation)..left.div_ceil(dilation).min(self.kernel[0])
-    }
-
-    /// Whether a line of the padded map is none of the map's.
-    #[inline(always)]
-    fn is_padding(&self, line: usize) -> bool {
-        let line = line as isize - self.offset[0];
-        source(line, self.spread[0], self.source[0]).is_none()
-    }
-
-    /// How tiles of so many pixels are computed.
-    #[inline(always)]
-    fn form<S: Simd>(&self, pixels: usize) -> Form {
-        let kernel = self.kernel[1];
-        // With fewer registers the pixels would not stay in them.
-        if S::REGISTER_COUNT < 32 || self.stride[1] != 1 || self.dilation[1] != 1 {
-            return Form::Any;
-        }
-        let whole = self.output[1] == pixels
-            && self.source[1] == pixels
-            && self.spread[1] == 1
-            && self.offset[1] == (kernel / 2) as isize;
-        Form::Dense { kernel, whole }
-    }
-
-    fn buffer<T: Vector>(&self) -> Aligned<T> {
-        Aligned::zeroed(self.reach(0, self.band()) * self.reach(1, self.output[1]) * LANES)
-    }
-
-    /// Place for the sums of a band, where they are rounded together.
-    fn sums<E: Real<Acc: Vector>>(&self) -> Aligned<E::Acc> {
-        let pixels = if is_rounded::<E>() { self.band() * self.output[1] } else { 0 };
-        Aligned::zeroed(pixels * LANES)
-    }
-
-    /// Copies the channels from `first` of the rows that a band reads into the buffer. Its positions
-    /// between and beside the pixels are and stay 0; lines of padding keep what they hold, for nobody
-    /// reads them.
-    fn fill<E: Real<Acc: Vector>>(
-        &self,
-        buffer: &mut [E::Acc],
-        image: &[E],
-        row: usize,
-        rows: usize,
-        first: usize,
-    ) {
-        let width = self.reach(1, self.output[1]);
-        let (offset, spread) = (self.offset[1], self.spread[1]);
-        let lanes = LANES.min(self.channels - first);
-        // Pixels of a row that lie in the buffer, and the position of the first.
-        let skipped = usize::try_from(-offset).unwrap_or(0).div_ceil(spread);
-        let start = (offset + (skipped * spread) as isize) as usize;
-        let pixels = width.saturating_sub(start).div_ceil(spread);
-        let pixels = pixels.min(self.source[1].saturating_sub(skipped));
-        if pixels == 0 {
-            return;
-        }
-        let top = (row * self.stride[0]) as isize - self.offset[0];
-        let lines = buffer.chunks_exact_mut(width * LANES).take(self.reach(0, rows));
-        for (line, slots) in lines.enumerate() {
-            let line = top + line as isize;
-            let Some(y) = source(line, self.spread[0], self.source[0]) else { continue };
-            let from = &image[(y * self.source[1] + skipped) * self.channels + first..];
-            let slots = slots[start * LANES..].chunks_mut(spread * LANES);
-            widen(slots, from.chunks(self.channels).take(pixels), lanes);
-        }
-    }
-}
-
-/// Widens so many channels of pixels, at most [`LANES`], each into the beginning of its slots.
-#[inline(always)]
-fn widen<'a, E: Real>(
-    slots: impl Iterator<Item = &'a mut [E::Acc]>,
-    pixels: impl Iterator<Item = &'a [E]>,
-    lanes: usize,
-) {
-    // In a call of its own, for the compiler to see no more than this loop.
-    cpu::vectorized(
-        #[inline(always)]
-        || {
-            for (slots, pixel) in slots.zip(pixels) {
-                // The next block's.
-                cpu::fetch(pixel.as_ptr().wrapping_add(LANES));
-                match (slots.first_chunk_mut::<LANES>(), pixel.first_chunk::<LANES>()) {
-                    (Some(slots), Some(&pixel)) if lanes == LANES => {
-                        // Of known length, over copies, which cannot be the same memory.
-                        let mut wide = [E::Acc::ZERO; LANES];
-                        for (slot, x) in wide.iter_mut().zip(pixel) {
-                            *slot = x.acc();
-                        }
-                        *slots = wide;
-                    }
-                    _ => {
-                        for (slot, x) in slots.iter_mut().zip(&pixel[..lanes]) {
-                            *slot = x.acc();
-                        }
-                    }
-                }
-            }
-        },
-    );
-}
-
-/// The element of a spread map at `position`.
-#[inline(always)]
-fn source(position: isize, spread: usize, len: usize) -> Option<usize> {
-    let position = usize::try_from(position).ok()?;
-    if spread == 1 {
-        return (position < len).then_some(position);
-    }
-    (position % spread == 0 && position / spread < len).then_some(position / spread)
-}
 
 /// Filters (C, taps) as (block, tap, lane); `turned` reverses the taps.
 fn pack<T: Vector>(weight: &[T], channels: usize, taps: usize, turned: bool) -> Aligned<T> {
@@ -511,122 +315,62 @@ fn accumulate<S: Simd, T: Vector, const N: usize>(
     }
 }
 
-/// The gradient of [`correlate`] with respect to the weight, (C, kh, kw).
-pub(super) fn weight_gradient<E: Real<Acc: Vector>>(
-    x: &[E],
-    grad: &[E],
-    window: &Window,
-    channels: usize,
-) -> Vec<E::Acc> {
-    let plan = Correlation::forward(window, channels);
-    let image = plan.source[0] * plan.source[1] * channels;
-    let taps = window.taps();
-    let bands = plan.bands(x.len() / image);
-    // A fixed partition: the order of the sums does not depend on which thread was free.
-    let share = bands.len().div_ceil(rayon::current_num_threads());
-    let partial: Vec<Aligned<E::Acc>> = bands
-        .par_chunks(share)
-        .map(|bands| {
-            let mut sums = Aligned::zeroed(channels.div_ceil(LANES) * taps * LANES);
-            let mut buffer = plan.buffer();
-            let mut grads = Aligned::zeroed(plan.band() * plan.output[1] * LANES);
-            for &(index, first, rows) in bands {
-                let x = &x[index * image..(index + 1) * image];
-                let start = (index * plan.output[0] + first) * plan.output[1] * channels;
-                let grad = &grad[start..start + rows * plan.output[1] * channels];
-                for (block, sums) in sums.chunks_exact_mut(taps * LANES).enumerate() {
-                    let channel = block * LANES;
-                    plan.fill(&mut buffer, x, first, rows, channel);
-                    let pixels = grad[channel..].chunks(channels);
-                    let lanes = LANES.min(channels - channel);
-                    widen(grads.chunks_exact_mut(LANES), pixels, lanes);
-                    Arch::new().dispatch(BandOfWeights {
-                        plan: &plan,
-                        buffer: &buffer,
-                        grads: &grads[..rows * plan.output[1] * LANES],
-                        sums,
-                        first,
-                    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::noise;
+    use crate::ops::geometry::Geometry;
+    use crate::{Array, DType};
+
+    /// Maps of several bands each, whose buffers then hold lines of the image before: against candle's
+    /// operations in f64.
+    #[test]
+    fn bands_leave_nothing_to_the_next() {
+        let plain = Geometry::PLAIN;
+        for (size, kernel, geometry) in [
+            ([70, 30], [7, 7], Geometry { padding: [3, 3], ..plain }),
+            ([64, 40], [5, 3], Geometry { padding: [4, 1], dilation: [2, 1], ..plain }),
+            ([90, 41], [3, 3], Geometry { padding: [1, 2], stride: [2, 2], ..plain }),
+            ([5, 3], [7, 7], Geometry { padding: [6, 5], ..plain }),
+        ] {
+            let window = Window::new("Conv2d", size, kernel, &geometry).unwrap();
+            let (batch, channels) = (3, 19);
+            let plan = Correlation::forward(&window, channels);
+            assert!(size[0] < 60 || plan.bands(1).len() > 1, "{size:?} is one band");
+            let x = noise(&[batch, size[0], size[1], channels]);
+            let weight = noise(&[channels, 1, kernel[0], kernel[1]]);
+            let [height, width] = window.output;
+            let grad = noise(&[batch, height, width, channels]);
+            let exact = |x: &Array| x.to_dtype(DType::F64).unwrap();
+            let flat = |x: &Array| x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let floats = |x: &Array| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let agree = |name: &str, found: Vec<f32>, expected: Array| {
+                let expected = flat(&expected);
+                assert_eq!(found.len(), expected.len());
+                let scale = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                for (found, expected) in found.iter().zip(&expected) {
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(error < 1e-5 * scale, "{name} of {window:?}: {found}, {expected}");
                 }
-            }
-            sums
-        })
-        .collect();
-    let mut weight = vec![E::Acc::ZERO; channels * taps];
-    for (channel, filter) in weight.chunks_exact_mut(taps).enumerate() {
-        for (tap, value) in filter.iter_mut().enumerate() {
-            let place = (channel / LANES * taps + tap) * LANES + channel % LANES;
-            *value = partial.iter().map(|sums| sums[place]).sum();
+            };
+            let (x_floats, weight_floats, grad_floats) =
+                (floats(&x), floats(&weight), floats(&grad));
+            let (x, weight, grad) = (exact(&x), exact(&weight), exact(&grad));
+            agree(
+                "result",
+                correlate(&x_floats, &weight_floats, None, &window, channels),
+                portable::correlate(&x, &weight, &window).unwrap(),
+            );
+            agree(
+                "gradient of x",
+                input_gradient(&grad_floats, &weight_floats, None, &window, channels),
+                portable::input_gradient(&grad, &weight, &window).unwrap(),
+            );
+            agree(
+                "gradient of the filters",
+                weight_gradient(&x_floats, &grad_floats, &window, channels),
+                portable::weight_gradient(&x, &grad, &window).unwrap(),
+            );
         }
     }
-    weight
-}
-
-/// What a block of channels of some output rows of one image adds to the gradient of the weight.
-struct BandOfWeights<'a, T> {
-    plan: &'a Correlation,
-    /// What the rows read.
-    buffer: &'a [T],
-    grads: &'a [T],
-    sums: &'a mut [T],
-    first: usize,
-}
-
-impl<T: Vector> WithSimd for BandOfWeights<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, buffer, grads, sums, first } = self;
-        let kernel_w = plan.kernel[1];
-        let (buffer, grads) = (T::split::<S>(buffer).0, T::split::<S>(grads).0);
-        for (tap_h, sums) in sums.chunks_exact_mut(kernel_w * LANES).enumerate() {
-            let sums = T::split_mut::<S>(sums).0;
-            let mut tap_w = 0;
-            while tap_w < kernel_w {
-                let place = (first, tap_h, tap_w);
-                let sums = &mut sums[tap_w * registers::<S, T>()..];
-                tap_w += match kernel_w - tap_w {
-                    7.. => row_of_taps::<S, T, 7>(simd, plan, buffer, grads, sums, place),
-                    5.. => row_of_taps::<S, T, 5>(simd, plan, buffer, grads, sums, place),
-                    3.. => row_of_taps::<S, T, 3>(simd, plan, buffer, grads, sums, place),
-                    _ => row_of_taps::<S, T, 1>(simd, plan, buffer, grads, sums, place),
-                };
-            }
-        }
-    }
-}
-
-/// Adds the gradients of `N` neighbouring taps to `sums`; returns `N`.
-#[inline(always)]
-fn row_of_taps<S: Simd, T: Vector, const N: usize>(
-    simd: S,
-    plan: &Correlation,
-    buffer: &[T::Of<S>],
-    grads: &[T::Of<S>],
-    sums: &mut [T::Of<S>],
-    (top, tap_h, tap_w): (usize, usize, usize),
-) -> usize {
-    let width = plan.reach(1, plan.output[1]);
-    let [stride_h, stride_w] = plan.stride;
-    let [dilation_h, dilation_w] = plan.dilation;
-    for register in 0..registers::<S, T>() {
-        let mut local = [T::splat(simd, T::ZERO); N];
-        for (row, grads) in grads.chunks_exact(plan.output[1] * registers::<S, T>()).enumerate() {
-            let line = row * stride_h + tap_h * dilation_h;
-            if plan.is_padding(top * stride_h + line) {
-                continue;
-            }
-            let line = line * width + tap_w * dilation_w;
-            for (column, grad) in grads.chunks_exact(registers::<S, T>()).enumerate() {
-                let pixels = &buffer[(line + column * stride_w) * registers::<S, T>()..];
-                let grad = grad[register];
-                accumulate::<S, T, N>(simd, &mut local, pixels, grad, register, dilation_w);
-            }
-        }
-        for (sums, local) in sums.chunks_exact_mut(registers::<S, T>()).zip(&local) {
-            sums[register] = T::plus(simd, sums[register], *local);
-        }
-    }
-    N
 }

@@ -60,6 +60,7 @@ impl Optimizer for AdamW {
 
     fn update(&mut self, step: &Step<'_>) -> Result<()> {
         let ((beta1, beta2), eps) = (self.betas, self.eps);
+        let updates = cuda::Updates::new(self.betas, self.eps);
         self.state.step(&self.groups, step, |group, job, entry| {
             let time = entry.step as f64;
             let factors = Factors {
@@ -73,13 +74,15 @@ impl Optimizer for AdamW {
             match entry.fused() {
                 Some(slots) => kernel(job, slots, &factors),
                 None if cuda::takes(&job.value) => {
-                    let (moved, moments) = cuda::adamw(job, &entry.arrays(&job.value)?, &factors)?;
+                    let moments = entry.arrays(&job.value)?;
+                    let (moved, moments) = updates.add(job, &moments, &factors)?;
                     entry.set_arrays(moments);
                     Ok(moved)
                 }
                 None => portable(job, entry, &factors),
             }
-        })
+        })?;
+        updates.launch()
     }
 
     fn state(&self) -> Result<Vec<(String, Array)>> {

@@ -6,7 +6,7 @@
 //! * [`layer_scale`] and [`vit_layer`] give layer-wise learning rates for fine-tuning.
 //!
 //! f32 parameters in CPU memory are updated by one fused, threaded loop each, and on a GPU, by AdamW, by
-//! one kernel each; everything else goes by candle's operations, in f32 for half types. A step replaces
+//! one kernel for many; everything else goes by candle's operations, in f32 for half types. A step replaces
 //! a parameter's value and never writes into it, so values that were read before (a snapshot, a teacher's
 //! first value) stay as they are.
 

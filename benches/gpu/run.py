@@ -1,6 +1,6 @@
 """Everything that has to be seen on a GPU, in one go: `cargo xtask gpu` packs this with the program.
 
-    python run.py --out RESULTS [gate agreement steps ops training]
+    python run.py --out RESULTS [gate agreement views steps data ops training]
 
 Needs a driver and PyTorch, and neither Rust nor a network. Each part is tried, whatever became of those
 before it; results.json and results.txt are written anew after each, so that nothing is lost when time
@@ -146,6 +146,36 @@ def agreement(folder):
     return found
 
 
+def views(folder):
+    """A batch's views made by the processor and by the GPU: the same, to the last bit."""
+    config = composition("vit", "convnext", "dino", folder)
+    here, there = folder / "cpu.safetensors", folder / "cuda.safetensors"
+    drawn = sets({"data.train": "generated:shapes?n=256&size=200", "train.batch_size": 64,
+                  "views.local_crops_number": 2, "views.local_crops_size": 32,
+                  "data.augment_on_device": "true"})
+    for device, dump in (("cpu", here), (DEVICE, there)):
+        call([HSSL, "step", config, *drawn, "--set", f"train.device={device}", "--dump", dump])
+    cpu, cuda = tensors(here), tensors(there)
+    found = {key: int((cpu[key] != cuda[key]).sum()) for key in ("input.global", "input.local")}
+    if any(found.values()):
+        raise Failed(f"numbers that differ: {found}")
+    return {key: int(cpu[key].size) for key in found}
+
+
+def data(folder):
+    """Training steps with images from the loader: its threads or the GPU make the views."""
+    found = []
+    for augment in ("false", "true"):
+        turn = last_json(call([
+            HSSL, "bench", HERE / "benches/cases/dino_hssl_vit_small_224.toml", "--data", "--json",
+            "--steps", 20, "--warmup", 5,
+            *sets({"train.device": DEVICE, "train.precision": "bf16", "train.batch_size": 256,
+                   "data.train": "generated:shapes?n=2048&size=256", "data.cache_mb": 2048,
+                   "data.augment_on_device": augment})], 400))
+        found.append({"augment_on_device": augment, **turn})
+    return found
+
+
 def steps(folder):
     """Training steps beside PyTorch's, in turns."""
     found = []
@@ -203,7 +233,8 @@ def training(folder):
     return {"seconds": seconds, "last": last, "results": json.loads((run / "results.json").read_text())}
 
 
-PARTS = {"gate": gate, "agreement": agreement, "steps": steps, "ops": ops, "training": training}
+PARTS = {"gate": gate, "agreement": agreement, "views": views, "steps": steps, "data": data,
+         "ops": ops, "training": training}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -232,6 +263,11 @@ def table(results):
             lines.append(found["summary"])
         elif part == "agreement":
             lines += [f"{one['composition']:<28} loss {one['loss']:.1e}  gradient {one['gradient']:.1e}"
+                      for one in found]
+        elif part == "views":
+            lines += [f"{key}: {size} numbers, all the same" for key, size in found.items()]
+        elif part == "data":
+            lines += [f"augment_on_device {one['augment_on_device']}: {one['images_per_s']:.1f} images/s"
                       for one in found]
         elif part == "steps":
             for one in found:

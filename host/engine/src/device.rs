@@ -1,6 +1,7 @@
 //! Where a run computes.
 
-use hssl_tensor::{Device, cuda};
+pub use hssl_tensor::Device;
+use hssl_tensor::cuda;
 
 use crate::error::{Error, Result};
 

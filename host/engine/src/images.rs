@@ -11,18 +11,6 @@ pub(crate) fn options_for(options: LoaderOptions, device: &Device) -> LoaderOpti
     LoaderOptions { delivery, ..options }
 }
 
-/// What a loader of training views is to deliver: with `augment`, a GPU makes them.
-pub(crate) fn training_options_for(
-    options: LoaderOptions,
-    augment: bool,
-    device: &Device,
-) -> LoaderOptions {
-    match augment && device.is_cuda() {
-        true => LoaderOptions { delivery: Delivery::Recipes, ..options },
-        false => options_for(options, device),
-    }
-}
-
 /// A batch's groups of views on a device, normalised: (views, images, 3, height, width) each. The batch is
 /// left without them.
 pub(crate) fn arrays(batch: &mut Batch, device: &Device) -> Result<Vec<Array>> {

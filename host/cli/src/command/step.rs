@@ -10,7 +10,7 @@ use hssl_datasets::{Batch, Loader, LoaderOptions, Roots, open};
 use hssl_engine::checkpoint::read_tensors;
 use hssl_engine::component::StepInfo;
 use hssl_engine::config::RunConfig;
-use hssl_engine::device;
+use hssl_engine::device::{self, Device};
 use hssl_engine::train::{Learner, Schedules, batches, dump};
 
 use crate::options::Sets;
@@ -62,7 +62,7 @@ impl Step {
             }
             (views, 1)
         } else {
-            let (batch, steps) = self.batch(config, &session.roots(Some(&resolved)))?;
+            let (batch, steps) = self.batch(config, &session.roots(Some(&resolved)), &device)?;
             (batches::views(batch, &device)?, steps)
         };
         drop(given);
@@ -90,13 +90,15 @@ impl Step {
     }
 
     /// The first batch of the step, and how many steps an epoch has.
-    fn batch(&self, config: &RunConfig, roots: &Roots) -> Result<(Batch, usize)> {
+    fn batch(&self, config: &RunConfig, roots: &Roots, device: &Device) -> Result<(Batch, usize)> {
         let images = open(&config.data.train, roots)?;
         let (batch_size, batches) = (config.train.batch_size, config.train.accum_iter);
         let steps = (images.len() / (batch_size * batches).max(1)).max(1);
         let epoch = (self.at / steps) as u64;
-        let mut options = LoaderOptions::training(batch_size, config.train.seed, epoch);
-        options.start_batch = self.at % steps * batches;
+        let options = LoaderOptions {
+            start_batch: self.at % steps * batches,
+            ..batches::options(config, epoch, device)
+        };
         let views = std::sync::Arc::new(config.views.clone());
         let mut loader = Loader::start(images, views, options)?;
         Ok((loader.next().context("the data set gives no batch")??, steps))

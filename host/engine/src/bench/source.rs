@@ -7,8 +7,7 @@ use hssl_tensor::Device;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::evaluate::loader_threads;
-use crate::images;
+use crate::train::batches;
 
 /// A configuration's training images, epoch after epoch, as training loads them.
 pub(super) struct Source {
@@ -22,10 +21,7 @@ impl Source {
     /// For a device that takes the batches.
     pub(super) fn new(config: &RunConfig, roots: &Roots, device: &Device) -> Result<Self> {
         let dataset = cached(open(&config.data.train, roots)?, config.data.cache_mb << 20);
-        let mut options = LoaderOptions::training(config.train.batch_size, config.train.seed, 0);
-        options.threads = loader_threads(config.data.threads);
-        options.prefetch = config.data.prefetch.max(1);
-        options = images::training_options_for(options, config.data.augment_on_device, device);
+        let options = batches::options(config, 0, device);
         let transform = Arc::new(config.views.clone());
         let loader = Loader::start(dataset.clone(), transform.clone(), options.clone())?;
         Ok(Self { dataset, transform, options, loader })

@@ -2,13 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use hssl_datasets::Batch;
+use hssl_datasets::{Batch, Delivery, LoaderOptions};
 use hssl_tensor::{Array, Device, random};
 
 use super::BatchViews;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::images::arrays;
+use crate::evaluate::loader_threads;
+use crate::images::{arrays, options_for};
+
+/// How an epoch of a configuration's training views is loaded for a device.
+pub fn options(config: &RunConfig, epoch: u64, device: &Device) -> LoaderOptions {
+    let mut options = LoaderOptions::training(config.train.batch_size, config.train.seed, epoch);
+    options.threads = loader_threads(config.data.threads);
+    options.prefetch = config.data.prefetch.max(1);
+    options.bad_image_limit = Some(config.data.bad_image_limit).filter(|limit| *limit > 0);
+    if config.data.augment_on_device && device.is_cuda() {
+        return LoaderOptions { delivery: Delivery::Recipes, ..options };
+    }
+    options_for(options, device)
+}
 
 /// Moves a batch's views to a device: globals first, locals second if there are any.
 pub fn views(mut batch: Batch, device: &Device) -> Result<BatchViews> {

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 pub(super) struct Feed {
     loader: Loader,
     device: Device,
+    /// Whether batches are sent ahead: a GPU would otherwise wait for them, while on the CPU that would
+    /// take nothing off a step.
+    sends_ahead: bool,
     ahead: Option<Result<Fed>>,
     waited: Duration,
 }
@@ -24,7 +27,8 @@ pub(super) struct Fed {
 
 impl Feed {
     pub(super) fn new(loader: Loader, device: Device) -> Self {
-        Self { loader, device, ahead: None, waited: Duration::ZERO }
+        let sends_ahead = device.is_cuda();
+        Self { loader, device, sends_ahead, ahead: None, waited: Duration::ZERO }
     }
 
     /// The next batch.
@@ -36,10 +40,9 @@ impl Feed {
         next.ok_or_else(|| Error::Training("the loader ended before the epoch did".into()))?
     }
 
-    /// Sends the next batch while a GPU is busy with the one before: what it would otherwise wait for. On
-    /// the CPU that would take nothing off a step.
+    /// Sends the next batch while a GPU is busy with the one before.
     pub(super) fn send_ahead(&mut self) {
-        if self.device.is_cuda() && self.ahead.is_none() {
+        if self.sends_ahead && self.ahead.is_none() {
             self.ahead = self.load();
         }
     }
@@ -60,5 +63,42 @@ impl Feed {
             }
             Err(error) => Err(error.into()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hssl_datasets::{LoaderOptions, MultiCrop, Roots, open};
+
+    use super::*;
+
+    fn feed(sends_ahead: bool) -> Feed {
+        let images = open("generated:shapes?n=20&size=24", &Roots::default()).unwrap();
+        let views = MultiCrop { global_crops_size: 16, ..MultiCrop::default() };
+        let options = LoaderOptions::training(8, 1, 0);
+        let loader = Loader::start(images, Arc::new(views), options).unwrap();
+        Feed { sends_ahead, ..Feed::new(loader, Device::Cpu) }
+    }
+
+    #[test]
+    fn what_is_sent_ahead_is_what_comes_next() {
+        let (mut plain, mut ahead) = (feed(false), feed(true));
+        for _ in 0..2 {
+            let [here, there] = [&mut plain, &mut ahead].map(|feed| {
+                let Fed { views, images } = feed.next().unwrap();
+                feed.send_ahead();
+                feed.send_ahead();
+                (images, views.global.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            });
+            assert_eq!(here, there);
+            assert_eq!(here.0, 8);
+        }
+        // 20 images are two batches.
+        for feed in [&mut plain, &mut ahead] {
+            let message = feed.next().err().unwrap().to_string();
+            assert!(message.contains("the loader ended"), "{message}");
+        }
     }
 }

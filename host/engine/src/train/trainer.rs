@@ -10,15 +10,14 @@ use hssl_tensor::{Device, Gradients};
 
 use super::feed::{Fed, Feed};
 use super::log::MetricLog;
-use super::{Learner, Outcome, Rates, Schedules, groups, watch};
+use super::{Learner, Outcome, Rates, Schedules, batches, groups, watch};
 use crate::analysis::{self, Images};
 use crate::checkpoint::{self, Progress};
 use crate::config::{ComponentConfig, Precision, RunConfig};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::evaluate::{EvaluationData, Evaluator, loader_threads};
+use crate::evaluate::{EvaluationData, Evaluator};
 use crate::events::{Event, Observer};
-use crate::images;
 use crate::plugin::Registry;
 use crate::run::{RunFolder, RunRecord, seconds_since_1970};
 
@@ -195,20 +194,14 @@ impl<'a> Trainer<'a> {
     /// What is left of the current epoch.
     fn epoch(&mut self) -> Result<Ending> {
         let config = self.job.config;
-        let mut options = LoaderOptions::training(
-            config.train.batch_size,
-            config.train.seed,
-            self.progress.epoch as u64,
-        );
-        options.start_batch = self.progress.batch;
-        options.threads = loader_threads(config.data.threads);
-        options.prefetch = config.data.prefetch.max(1);
-        options.bad_image_limit = Some(config.data.bad_image_limit).filter(|limit| *limit > 0);
-        let augment = config.data.augment_on_device;
-        options = images::training_options_for(options, augment, self.learner.device());
+        let device = self.learner.device().clone();
+        let options = LoaderOptions {
+            start_batch: self.progress.batch,
+            ..batches::options(config, self.progress.epoch as u64, &device)
+        };
         let transform: Arc<dyn Transform> = Arc::new(config.views.clone());
         let loader = Loader::start(self.dataset.clone(), transform, options)?;
-        let mut feed = Feed::new(loader, self.learner.device().clone());
+        let mut feed = Feed::new(loader, device);
         let last_batch = self.steps_per_epoch * config.train.accum_iter;
         let mut pace = Pace::new();
         while self.progress.batch < last_batch {

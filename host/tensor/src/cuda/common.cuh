@@ -244,6 +244,19 @@ __device__ inline void map_rows(O *y, const T *x, const P *z, int width, int pac
     }
 }
 
+/// The kernels of a function of rows, name(y, x, width, packed), and of its derivative,
+/// name_grad(dx, y, grad, width, packed), a block for each row.
+#define ROW_KERNELS(name, X, x_type, Y, y_type)                                                       \
+    KERNEL name##_##X##_##Y(y_type *y, const x_type *x, int width, int packed) {                      \
+        name(y, x, width, packed);                                                                    \
+    }                                                                                                 \
+    EXPORT(name##_##X##_##Y)                                                                          \
+    KERNEL name##_grad_##X##_##Y(x_type *dx, const y_type *y, const y_type *grad, int width,          \
+                                 int packed) {                                                        \
+        name##_grad(dx, y, grad, width, packed);                                                      \
+    }                                                                                                 \
+    EXPORT(name##_grad_##X##_##Y)
+
 /// y[i] = body(x[i]) for the four elements of this thread, of `count` in all.
 template <typename O, typename T, typename Body>
 __device__ inline void map_all(O *y, const T *x, long long count, int packed, Body body) {

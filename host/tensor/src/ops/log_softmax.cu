@@ -29,15 +29,6 @@ __device__ void log_softmax_grad(T *dx, const O *y, const O *grad, int width, in
              [&](int, float y, float grad) { return grad - expf(y) * total; });
 }
 
-#define LOG_SOFTMAX(X, x_type, Y, y_type)                                                             \
-    KERNEL log_softmax_##X##_##Y(y_type *y, const x_type *x, int width, int packed) {                 \
-        log_softmax(y, x, width, packed);                                                             \
-    }                                                                                                 \
-    EXPORT(log_softmax_##X##_##Y)                                                                     \
-    KERNEL log_softmax_grad_##X##_##Y(x_type *dx, const y_type *y, const y_type *grad, int width,     \
-                                      int packed) {                                                   \
-        log_softmax_grad(dx, y, grad, width, packed);                                                 \
-    }                                                                                                 \
-    EXPORT(log_softmax_grad_##X##_##Y)
+#define LOG_SOFTMAX(X, x_type, Y, y_type) ROW_KERNELS(log_softmax, X, x_type, Y, y_type)
 
 FOR_RESULTS(LOG_SOFTMAX)

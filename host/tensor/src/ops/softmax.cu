@@ -27,15 +27,6 @@ __device__ void softmax_grad(T *dx, const O *y, const O *grad, int width, int pa
     map_rows(dx, y, grad, width, packed, [&](int, float y, float grad) { return y * (grad - along); });
 }
 
-#define SOFTMAX(X, x_type, Y, y_type)                                                                 \
-    KERNEL softmax_##X##_##Y(y_type *y, const x_type *x, int width, int packed) {                     \
-        softmax(y, x, width, packed);                                                                 \
-    }                                                                                                 \
-    EXPORT(softmax_##X##_##Y)                                                                         \
-    KERNEL softmax_grad_##X##_##Y(x_type *dx, const y_type *y, const y_type *grad, int width,         \
-                                  int packed) {                                                       \
-        softmax_grad(dx, y, grad, width, packed);                                                     \
-    }                                                                                                 \
-    EXPORT(softmax_grad_##X##_##Y)
+#define SOFTMAX(X, x_type, Y, y_type) ROW_KERNELS(softmax, X, x_type, Y, y_type)
 
 FOR_RESULTS(SOFTMAX)

@@ -22,8 +22,9 @@ mod transforms;
 
 /// Channels on each side from which on the products outweigh what comes before and after them.
 const FEWEST: usize = 16;
-/// Floats of a task's tiles before and after the products: its second-level cache holds them.
-const BLOCK: usize = 192 * 1024;
+/// Floats of a task's tiles before or after the products: with the weight its second-level cache holds
+/// them.
+const BLOCK: usize = 96 * 1024;
 /// Fewest tiles of a task, for which it reads all of the weight.
 const TILES: usize = 24;
 /// Floats of the tiles that the gradient of the weight is summed over at a time.
@@ -165,7 +166,7 @@ impl Plan {
         let Convolution { batch, inputs, outputs, window, .. } = self.convolution;
         let weights = self.weights::<T, F, M, N>(weight, order);
         let mut output = cpu::unwritten::<T>(batch * window.pixels() * outputs);
-        let tiles = (BLOCK / (N * N * (inputs + outputs)) / 12 * 12).max(TILES);
+        let tiles = (BLOCK / (N * N * inputs.max(outputs)) / 12 * 12).max(TILES);
         let mut rest = output.as_mut_slice();
         let mut pieces = Vec::new();
         for piece in self.pieces(0, batch, tiles) {
@@ -175,9 +176,11 @@ impl Plan {
         }
         pieces.into_par_iter().for_each(|(piece, output)| {
             let tiles = piece.count(self.grid[1]);
-            let mut scratch = Aligned::<f32>::unwritten(N * N * tiles * (inputs + outputs));
-            let (evaluated, products) = scratch.split_at_mut(N * N * tiles * inputs);
-            let points = evaluated.chunks_exact_mut(tiles * inputs).collect();
+            // Products of a point take the place of the point before, which nobody reads any more.
+            let place = apart(tiles * inputs.max(outputs));
+            let mut scratch = Aligned::<f32>::unwritten((N * N + 1) * place);
+            let points = scratch[place..].chunks_exact_mut(place);
+            let points = points.map(|point| &mut point[..tiles * inputs]).collect();
             Arch::new().dispatch(Evaluate::<T, F, M, N> {
                 plan: self,
                 x,
@@ -186,13 +189,14 @@ impl Plan {
                 of: PhantomData,
             });
             for (point, weights) in weights.iter().enumerate() {
-                let products = &mut products[point * tiles * outputs..];
-                let left = Matrix::rows(&evaluated[point * tiles * inputs..], inputs);
-                weights.multiply_into(products, left, tiles);
+                let (products, evaluated) = scratch.split_at_mut((point + 1) * place);
+                let left = Matrix::rows(&evaluated[..tiles * inputs], inputs);
+                weights.multiply_into(&mut products[point * place..], left, tiles);
             }
             Arch::new().dispatch(Interpolate::<T, F, M, N> {
                 plan: self,
-                products,
+                products: &scratch,
+                distance: place,
                 bias,
                 piece,
                 output,
@@ -251,12 +255,13 @@ impl Plan {
         for first in (0..batch).step_by(images) {
             let images = images.min(batch - first);
             let tiles = images * per_image;
-            let mut evaluated = Aligned::<f32>::unwritten(N * N * tiles * (inputs + outputs));
-            let (left, right) = evaluated.split_at_mut(N * N * tiles * inputs);
+            let places = [inputs, outputs].map(|channels| apart(tiles * channels));
+            let mut evaluated = Aligned::<f32>::unwritten(N * N * (places[0] + places[1]));
+            let (left, right) = evaluated.split_at_mut(N * N * places[0]);
             let pieces = self.pieces(first, images, TILES);
             let counts = pieces.iter().map(|piece| piece.count(self.grid[1])).collect::<Vec<_>>();
-            let left_points = by_piece(left, tiles, inputs, &counts);
-            let right_points = by_piece(right, tiles, outputs, &counts);
+            let left_points = by_piece(left, places[0], inputs, &counts);
+            let right_points = by_piece(right, places[1], outputs, &counts);
             pieces.into_par_iter().zip(left_points).zip(right_points).for_each(
                 |((piece, left), right)| {
                     Arch::new().dispatch(Evaluate::<T, F, M, N> {
@@ -277,7 +282,7 @@ impl Plan {
             );
             let start = |first| if first == 0 { Start::Zero } else { Start::Out };
             sums.par_chunks_mut(outputs * inputs)
-                .zip(left.par_chunks(tiles * inputs).zip(right.par_chunks(tiles * outputs)))
+                .zip(left.par_chunks(places[0]).zip(right.par_chunks(places[1])))
                 .for_each(|(sums, (left, right))| {
                     let (a, b) = (Matrix::transposed(right, outputs), Matrix::rows(left, inputs));
                     cpu::matmul_into(sums, a, b, (outputs, tiles, inputs), start(first), 1);
@@ -298,15 +303,22 @@ impl Plan {
     }
 }
 
-/// What each piece has of (points, tiles, channels), point by point.
+/// Floats from a point's first to the next one's, for so many of a point: an odd number of cache lines, so
+/// that a tile's points do not all compete for one place in the first-level cache.
+fn apart(floats: usize) -> usize {
+    const LINE: usize = 16;
+    (floats.div_ceil(LINE) | 1) * LINE
+}
+
+/// What each piece has of (tiles, channels), point by point, which are so far apart.
 fn by_piece<'a>(
     all: &'a mut [f32],
-    tiles: usize,
+    apart: usize,
     channels: usize,
     counts: &[usize],
 ) -> Vec<Vec<&'a mut [f32]>> {
     let mut pieces: Vec<Vec<&mut [f32]>> = counts.iter().map(|_| Vec::new()).collect();
-    for mut point in all.chunks_exact_mut(tiles * channels) {
+    for mut point in all.chunks_exact_mut(apart) {
         for (piece, count) in pieces.iter_mut().zip(counts) {
             let (own, behind) = point.split_at_mut(count * channels);
             piece.push(own);

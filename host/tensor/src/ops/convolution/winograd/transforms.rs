@@ -2,6 +2,7 @@
 //! weights of some outputs.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use pulp::{Simd, WithSimd};
 
@@ -22,7 +23,8 @@ fn both_axes<V: Copy, const R: usize, const K: usize>(
     load: impl Fn(usize, usize) -> V,
     mut store: impl FnMut(usize, usize, V),
 ) {
-    let mut half = [[zero; K]; R];
+    // Zeros would be written by a call that takes as long as the sums.
+    let mut half = [[MaybeUninit::<V>::uninit(); K]; R];
     #[allow(clippy::needless_range_loop, reason = "the column indexes each row")]
     for column in 0..K {
         let mut x = [zero; K];
@@ -31,11 +33,16 @@ fn both_axes<V: Copy, const R: usize, const K: usize>(
         }
         let line = axis(x);
         for row in 0..R {
-            half[row][column] = line[row];
+            half[row][column].write(line[row]);
         }
     }
-    for (row, half) in half.into_iter().enumerate() {
-        let line = axis(half);
+    for (row, half) in half.iter().enumerate() {
+        let mut x = [zero; K];
+        for (x, half) in x.iter_mut().zip(half) {
+            // SAFETY: each row of each column was written above.
+            *x = unsafe { half.assume_init() };
+        }
+        let line = axis(x);
         for (column, value) in line.iter().enumerate() {
             store(row, column, *value);
         }
@@ -165,8 +172,9 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
 /// Interpolates the products to tiles of the output.
 pub(super) struct Interpolate<'a, T, F, const M: usize, const N: usize> {
     pub plan: &'a Plan,
-    /// (points, tiles, outputs).
+    /// (tiles, outputs) of each pair of points, which are so far apart.
     pub products: &'a [f32],
+    pub distance: usize,
     pub bias: Option<&'a [f32]>,
     pub piece: Piece,
     /// The rows of the output that the piece covers.
@@ -181,10 +189,9 @@ impl<T: Real<Acc = f32>, F: Filtering<M, N>, const M: usize, const N: usize> Wit
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { plan, products, bias, piece, output, .. } = self;
+        let Self { plan, products, distance, bias, piece, output, .. } = self;
         let Convolution { window, outputs, .. } = plan.convolution;
         let [height, width] = window.output;
-        let distance = piece.count(plan.grid[1]) * outputs;
         let before = (piece.image * height + M * piece.row) * width * outputs;
         // Of a tile, to be rounded when all are there: in between that would empty the registers.
         let mut sums = [[[0.0; BLOCK]; M]; M];

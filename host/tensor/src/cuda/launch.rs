@@ -14,6 +14,7 @@ pub(crate) struct Kernels {
 }
 
 /// What a kernel is given, in the order of its parameters.
+#[derive(Clone, Copy)]
 pub(crate) enum Argument<'a> {
     /// The first element of an array that is read.
     Read(&'a Array),

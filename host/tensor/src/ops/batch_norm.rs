@@ -121,10 +121,12 @@ mod tests {
     fn gradient() {
         for training in [true, false] {
             let norm = |x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>| {
-                let dtype = x.dtype();
-                let (mean, var) =
-                    (constant(&[0.2, -0.4, 0.1], dtype), constant(&[0.5, 1.0, 2.0], dtype));
-                let (mean, var) = (here(&mean), here(&var));
+                let channels = x.dims()[x.dims().len() - 1];
+                let vector = |values: [f64; 3]| {
+                    let values = values.into_iter().cycle().take(channels);
+                    here(&constant(&values.collect::<Vec<_>>(), x.dtype()))
+                };
+                let (mean, var) = (vector([0.2, -0.4, 0.1]), vector([0.5, 1.0, 2.0]));
                 Ok(batch_norm(x, &mean, &var, w, b, 1e-5, 0.1, training)?.remove(0))
             };
             check(Case::of(&[&[2, 2, 3, 3], &[3], &[3]]), |x| {
@@ -132,6 +134,9 @@ mod tests {
             });
             check(Case::of(&[&[4, 3], &[3]]), |x| norm(&x[0], Some(&x[1]), None));
             check(Case::of(&[&[5, 3]]), |x| norm(&x[0], None, None));
+            // More rows than a part of the CUDA kernel's sums has, more channels than a block.
+            check(Case::of(&[&[66, 3], &[3], &[3]]), |x| norm(&x[0], Some(&x[1]), Some(&x[2])));
+            check(Case::of(&[&[3, 34], &[34], &[34]]), |x| norm(&x[0], Some(&x[1]), Some(&x[2])));
         }
     }
 

@@ -102,6 +102,8 @@ mod tests {
         let geometry = Geometry { padding: [1, 1], groups: 2, ..Geometry::PLAIN };
         passes(&[2, 3, 3, 4], &[6, 2, 3, 3], geometry);
         passes(&[2, 4, 3, 4], &[4, 2, 3, 2], Geometry { stride: [2, 2], ..geometry });
+        // Four channels of a group at a time.
+        passes(&[2, 3, 3, 8], &[4, 4, 3, 2], Geometry { stride: [1, 2], ..geometry });
     }
 
     #[test]

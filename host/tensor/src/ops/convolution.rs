@@ -13,6 +13,7 @@ mod check;
 mod element;
 mod gathered;
 mod portable;
+mod windows;
 mod winograd;
 
 use std::ops::Range;

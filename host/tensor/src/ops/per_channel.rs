@@ -2,6 +2,8 @@
 //! and channel, over rows (S, N, C). Batch norm is one sample of all rows, group norm a sample per
 //! image. Statistics are (S, C), f64 for f64 and f32 for all others.
 
+mod cuda;
+
 use rayon::prelude::*;
 
 use crate::cpu::{self, Cast, Elements, Real};
@@ -31,6 +33,9 @@ pub(super) fn vector(
 /// Mean and sum of squared deviations over the rows, each (S, C).
 pub(super) fn moments(x: &Array) -> Result<(Array, Array)> {
     let (samples, rows, channels) = x.dims3()?;
+    if cuda::takes(x) {
+        return cuda::moments(x);
+    }
     if !cpu::is_native(x) {
         let x = x.cast(wide(x))?;
         let mean = x.mean_keepdim(1)?;
@@ -56,6 +61,9 @@ pub(super) fn moments(x: &Array) -> Result<(Array, Array)> {
 /// Sums of grad and of grad (x - mean) over the rows, each (S, C).
 pub(super) fn products(x: &Array, grad: &Array, mean: &Array) -> Result<(Array, Array)> {
     let (samples, rows, channels) = x.dims3()?;
+    if cuda::takes(x) {
+        return cuda::products(x, grad, mean);
+    }
     if !cpu::is_native(x) {
         let grad = grad.cast(wide(x))?;
         let centred = x.cast(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
@@ -83,6 +91,9 @@ pub(super) fn products(x: &Array, grad: &Array, mean: &Array) -> Result<(Array, 
 /// (x - mean) scale + shift, in the type of x.
 pub(super) fn affine(x: &Array, mean: &Array, scale: &Array, shift: &Array) -> Result<Array> {
     let (_, rows, channels) = x.dims3()?;
+    if cuda::takes(x) {
+        return cuda::affine(x, mean, scale, shift);
+    }
     if !cpu::is_native(x) {
         let centred = x.cast(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
         let scaled = centred.broadcast_mul(&scale.unsqueeze(1)?)?;
@@ -114,6 +125,9 @@ pub(super) fn combine(
     [a, b, c]: [&Array; 3],
 ) -> Result<Array> {
     let (_, rows, channels) = x.dims3()?;
+    if cuda::takes(x) {
+        return cuda::combine(x, grad, mean, [a, b, c]);
+    }
     if !cpu::is_native(x) {
         let centred = x.cast(wide(x))?.broadcast_sub(&mean.unsqueeze(1)?)?;
         let grad = grad.cast(wide(x))?.broadcast_mul(&a.unsqueeze(1)?)?;

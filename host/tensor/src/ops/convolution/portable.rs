@@ -2,9 +2,10 @@
 
 use super::{Convolution, widen};
 use crate::ops::depthwise;
+use crate::ops::geometry::Window;
 use crate::ops::matmul::product;
 use crate::ops::unfold::{fold_taps, taps};
-use crate::{Array, DType, Result};
+use crate::{Array, DType, Result, cuda};
 
 impl Convolution {
     pub(super) fn portable_correlate(&self, x: &Array, weight: &Array) -> Result<Array> {
@@ -29,7 +30,13 @@ impl Convolution {
         let [height, width] = self.window.output;
         let shape = [self.groups, self.batch, height, width, self.window.taps()];
         let windows = product(&self.portable_grad(grad)?, &self.portable_weight(weight)?)?;
+        if self.is_pointwise() {
+            return Ok(windows.reshape((self.batch, height, width, self.inputs))?);
+        }
         let windows = windows.reshape([shape.as_slice(), &[self.inputs / self.groups]].concat())?;
+        if cuda::takes(&windows) {
+            return self.cuda_fold(&windows);
+        }
         // Sums over taps in f32: a position is read by up to all of them.
         let windows = widen(&windows)?;
         let views = (0..self.window.taps())
@@ -53,10 +60,22 @@ impl Convolution {
         Ok(weight.contiguous()?.reshape(self.weight_dims().as_slice())?)
     }
 
+    /// Whether the rows of windows are the map's own.
+    fn is_pointwise(&self) -> bool {
+        let Window { kernel, stride, padding, .. } = self.window;
+        kernel == [1, 1] && stride == [1, 1] && padding == [0, 0] && self.groups == 1
+    }
+
     /// Windows of x by candle's operations: (groups, B OH OW, depth).
     fn portable_windows(&self, x: &Array) -> Result<Array> {
         let inputs = self.inputs / self.groups;
         let pixels = self.batch * self.window.pixels();
+        if self.is_pointwise() {
+            return Ok(x.contiguous()?.reshape((1, pixels, inputs))?);
+        }
+        if cuda::takes(x) {
+            return self.cuda_windows(x);
+        }
         let rows = taps(x, &self.window, 0.0)?
             .iter()
             .map(|view| Ok(view.contiguous()?.reshape((pixels, 1, self.groups, inputs))?))

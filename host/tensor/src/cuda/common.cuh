@@ -244,6 +244,37 @@ __device__ inline void map_rows(O *y, const T *x, const P *z, int width, int pac
     }
 }
 
+/// `scale` times N sums down each column of matrices (rows, width), of matrix blockIdx.z for part blockIdx.y
+/// of its rows: parts (matrices, parts, N, width). body(row, column, sums) adds what an element is worth. A
+/// warp's lanes are columns side by side, its block's eight warps take turns with the rows.
+template <int N, typename Body>
+__device__ inline void over_columns(float *parts, int rows, int width, float scale, Body body) {
+    __shared__ float sums[N][8][WARP];
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    int column = blockIdx.x * WARP + lane;
+    int share = (rows + gridDim.y - 1) / gridDim.y;
+    int first = blockIdx.y * share;
+    int end = min(rows, first + share);
+    float own[N] = {};
+    if (column < width) {
+        for (int row = first + warp; row < end; row += warps) {
+            body(row, column, own);
+        }
+    }
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+        sums[n][warp][lane] = own[n];
+    }
+    __syncthreads();
+    if (warp < N && column < width) {
+        float sum = 0.0f;
+        for (int i = 0; i < warps; i++) {
+            sum += sums[warp][i][lane];
+        }
+        parts[(((size_t)blockIdx.z * gridDim.y + blockIdx.y) * N + warp) * width + column] = sum * scale;
+    }
+}
+
 /// The kernels of a function of rows, name(y, x, width, packed), and of its derivative,
 /// name_grad(dx, y, grad, width, packed), a block for each row.
 #define ROW_KERNELS(name, X, x_type, Y, y_type)                                                       \

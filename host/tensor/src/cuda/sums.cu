@@ -1,32 +1,12 @@
 // Sums over the columns and rows of matrices.
 
-/// `scale` times the sums of the columns of x (outer, rows, width), blockIdx.z of the outer ones, for part
-/// blockIdx.y of the rows: parts (outer, parts, width). A warp's lanes are columns side by side, its
-/// block's warps take turns with the rows.
+/// `scale` times the sums of the columns of x (outer, rows, width): parts (outer, parts, width).
 template <typename T>
 __device__ void column_sums(float *parts, const T *x, int rows, int width, float scale) {
-    __shared__ float sums[8][WARP];
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    int column = blockIdx.x * WARP + lane;
-    int share = (rows + gridDim.y - 1) / gridDim.y;
-    int first = blockIdx.y * share;
-    int end = min(rows, first + share);
     x += (size_t)blockIdx.z * rows * width;
-    float sum = 0.0f;
-    if (column < width) {
-        for (int row = first + warp; row < end; row += warps) {
-            sum += widen(x[(size_t)row * width + column]);
-        }
-    }
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp == 0 && column < width) {
-        sum = 0.0f;
-        for (int i = 0; i < warps; i++) {
-            sum += sums[i][lane];
-        }
-        parts[((size_t)blockIdx.z * gridDim.y + blockIdx.y) * width + column] = sum * scale;
-    }
+    over_columns<1>(parts, rows, width, scale, [&](int row, int column, float *sums) {
+        sums[0] += widen(x[(size_t)row * width + column]);
+    });
 }
 
 /// `scale` times the sum of each row of x, a block for each.

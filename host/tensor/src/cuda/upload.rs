@@ -19,8 +19,9 @@ struct Staging {
     copied: CudaEvent,
 }
 
-/// Pieces of one size for a GPU: while one is copied the next is written.
-const PIECES: usize = 2;
+/// Most pieces of one size for a GPU. A copy that waits for the GPU's other work keeps its piece, and the
+/// host takes another one.
+const PIECES: usize = 8;
 
 /// By number of the GPU and bytes, a power of two; the one to be written next is the first.
 static STAGING: Mutex<Option<HashMap<(usize, usize), VecDeque<Staging>>>> = Mutex::new(None);
@@ -36,10 +37,11 @@ pub(super) fn upload<T: CudaDType + DeviceRepr + Pod>(
     let size = bytes.len().next_power_of_two().max(4096);
     let mut staging = STAGING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let pieces = staging.get_or_insert_default().entry((context.ordinal(), size)).or_default();
-    let mut piece = match pieces.pop_front() {
-        Some(piece) if pieces.len() + 1 >= PIECES => piece,
-        spare => {
-            pieces.extend(spare);
+    let is_done = |piece: &Staging| piece.copied.is_complete();
+    let takes_first = pieces.len() >= PIECES || pieces.front().is_some_and(is_done);
+    let mut piece = match takes_first.then(|| pieces.pop_front()).flatten() {
+        Some(piece) => piece,
+        None => {
             // SAFETY: bytes are written before they are read.
             let memory = unsafe { context.alloc_pinned_with_flags(size, 0) }.w()?;
             Staging { memory, copied: context.new_event(None).w()? }

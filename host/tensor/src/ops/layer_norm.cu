@@ -49,36 +49,16 @@ __device__ void layer_norm_grad_x(T *dx, const T *x, const O *grad, const float 
     });
 }
 
-/// For part blockIdx.y of the rows, sums of grad * n and of grad in each column: parts (parts, 2, width).
-/// A warp's lanes are columns side by side, its block's warps take turns with the rows.
+/// Sums of grad * n and of grad in each column: parts (parts, 2, width).
 template <typename T, typename O>
 __device__ void layer_norm_grad_w(float *parts, const T *x, const O *grad, const float *means,
                                   const float *rstds, int rows, int width) {
-    __shared__ float sums[2][8][WARP];
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    int column = blockIdx.x * WARP + lane;
-    int share = (rows + gridDim.y - 1) / gridDim.y;
-    int first = blockIdx.y * share;
-    int end = min(rows, first + share);
-    float scale = 0.0f, shift = 0.0f;
-    if (column < width) {
-        for (int row = first + warp; row < end; row += warps) {
-            size_t at = (size_t)row * width + column;
-            float g = widen(grad[at]);
-            scale += g * ((widen(x[at]) - means[row]) * rstds[row]);
-            shift += g;
-        }
-    }
-    sums[0][warp][lane] = scale;
-    sums[1][warp][lane] = shift;
-    __syncthreads();
-    if (warp < 2 && column < width) {
-        float sum = 0.0f;
-        for (int i = 0; i < warps; i++) {
-            sum += sums[warp][i][lane];
-        }
-        parts[((size_t)blockIdx.y * 2 + warp) * width + column] = sum;
-    }
+    over_columns<2>(parts, rows, width, 1.0f, [&](int row, int column, float *sums) {
+        size_t at = (size_t)row * width + column;
+        float g = widen(grad[at]);
+        sums[0] += g * ((widen(x[at]) - means[row]) * rstds[row]);
+        sums[1] += g;
+    });
 }
 
 #define LAYER_NORM(X, x_type, Y, y_type)                                                              \

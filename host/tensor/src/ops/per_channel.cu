@@ -1,39 +1,19 @@
 // Statistics and affine maps per sample and channel of x (samples, rows, width): what batch norm and group
 // norm are made of. Statistics are (samples, width).
 
-/// For part blockIdx.y of the rows of sample blockIdx.z, sums of g and of g (x - mean) in each column, where
-/// g is grad, or x - mean without one: parts (samples, parts, 2, width). A warp's lanes are columns side by
-/// side, its block's warps take turns with the rows.
+/// Sums of g and of g (x - mean) in each column of each sample, where g is grad, or x - mean without one:
+/// parts (samples, parts, 2, width).
 template <typename T>
 __device__ void products(float *parts, const T *x, const T *grad, const float *mean, int rows, int width) {
-    __shared__ float sums[2][8][WARP];
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    int column = blockIdx.x * WARP + lane;
-    int share = (rows + gridDim.y - 1) / gridDim.y;
-    int first = blockIdx.y * share;
-    int end = min(rows, first + share);
-    float sum = 0.0f, product = 0.0f;
-    if (column < width) {
-        size_t place = (size_t)blockIdx.z * rows * width + column;
-        float middle = mean[(size_t)blockIdx.z * width + column];
-        for (int row = first + warp; row < end; row += warps) {
-            size_t at = place + (size_t)row * width;
-            float centred = widen(x[at]) - middle;
-            float g = grad ? widen(grad[at]) : centred;
-            sum += g;
-            product += g * centred;
-        }
-    }
-    sums[0][warp][lane] = sum;
-    sums[1][warp][lane] = product;
-    __syncthreads();
-    if (warp < 2 && column < width) {
-        sum = 0.0f;
-        for (int i = 0; i < warps; i++) {
-            sum += sums[warp][i][lane];
-        }
-        parts[(((size_t)blockIdx.z * gridDim.y + blockIdx.y) * 2 + warp) * width + column] = sum;
-    }
+    size_t sample = (size_t)blockIdx.z * rows * width;
+    mean += (size_t)blockIdx.z * width;
+    over_columns<2>(parts, rows, width, 1.0f, [&](int row, int column, float *sums) {
+        size_t at = sample + (size_t)row * width + column;
+        float centred = widen(x[at]) - mean[column];
+        float g = grad ? widen(grad[at]) : centred;
+        sums[0] += g;
+        sums[1] += g * centred;
+    });
 }
 
 /// y = a grad + b (x - mean) + c, without a and grad if they are null; four elements a thread.
